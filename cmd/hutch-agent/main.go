@@ -1,0 +1,55 @@
+// Hutch-agent runs inside a container: resident, to start commands, or as the
+// first process of a container without an init of its own.
+//
+//	hutch-agent serve USER   descriptor 3 is a listening socket
+//	hutch-agent once USER    descriptor 3 is one connection
+//	hutch-agent init         as process 1
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+
+	"github.com/hutch-project/hutch/internal/container/agent"
+)
+
+func main() {
+	// It lives as long as the container and is idle most of the time.
+	debug.SetGCPercent(25)
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "hutch-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "init":
+		os.Exit(agent.Init())
+	case len(args) == 2 && args[0] == "serve":
+		f := os.NewFile(3, "listener")
+		l, err := net.FileListener(f)
+		if err != nil {
+			return err
+		}
+		f.Close()
+		return agent.Serve(l.(*net.UnixListener), defaults(args[1]))
+	case len(args) == 2 && args[0] == "once":
+		f := os.NewFile(3, "connection")
+		c, err := net.FileConn(f)
+		if err != nil {
+			return err
+		}
+		f.Close()
+		agent.ServeConn(c.(*net.UnixConn), defaults(args[1]))
+	default:
+		return fmt.Errorf("is started by hutch, not by hand")
+	}
+	return nil
+}
+
+func defaults(user string) agent.Defaults {
+	return agent.Defaults{User: user, Env: os.Environ()}
+}
