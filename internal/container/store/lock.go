@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Lock on a name. It is held until every descriptor of it is closed, in this
+// process or in one that inherited File; a process that dies lets go of it.
+type Lock struct{ f *os.File }
+
+// ErrLocked says that another command is at work on the container.
+var ErrLocked = errors.New("another hutch command is at work on it")
+
+// Lock takes the lock of a name, waiting until ctx ends. The lock file stays: to
+// remove it would let two commands hold two files of one name.
+func (s *Store) Lock(ctx context.Context, name string) (*Lock, error) {
+	if err := os.MkdirAll(s.layout.Locks(), 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(s.layout.Locks(), name)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return &Lock{f}, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("%s: %w", name, ErrLocked)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// TryLock takes the lock of a name if nobody has it, or returns ErrLocked.
+func (s *Store) TryLock(name string) (*Lock, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return s.Lock(ctx, name)
+}
+
+// File is the descriptor that a child process may inherit, to hold the lock too.
+func (l *Lock) File() *os.File { return l.f }
+
+// Unlock lets go of the lock, unless a child holds it too. A second call does
+// nothing.
+func (l *Lock) Unlock() {
+	if l.f != nil {
+		l.f.Close()
+		l.f = nil
+	}
+}
