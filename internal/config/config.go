@@ -184,7 +184,7 @@ func (c Config) layer() Layer {
 // An Entry is one key with its value, as `hutch config show` lists them.
 type Entry struct {
 	Key    string `json:"key"`
-	Value  string `json:"value"` // as `hutch config set` takes it; mounts as --mount takes them
+	Value  string `json:"value"` // as `hutch config set` takes it; a mount as [Mount.String] writes it
 	Origin Origin `json:"origin"`
 }
 
