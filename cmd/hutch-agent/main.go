@@ -1,9 +1,9 @@
 // Hutch-agent runs inside a container: resident, to start commands, or as the
 // first process of a container without an init of its own.
 //
-//	hutch-agent serve USER   descriptor 3 is a listening socket
-//	hutch-agent once USER    descriptor 3 is one connection
-//	hutch-agent init         as process 1
+//	hutch-agent serve USER   3: listening socket, 4: the console, 5: this program
+//	hutch-agent once USER    3: one connection, 4: this program
+//	hutch-agent init         as process 1; 3: this program
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/hutch-project/hutch/internal/container/agent"
 )
@@ -27,6 +28,7 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "init":
+		syscall.Close(3)
 		os.Exit(agent.Init())
 	case len(args) == 2 && args[0] == "serve":
 		f := os.NewFile(3, "listener")
@@ -35,7 +37,11 @@ func run(args []string) error {
 			return err
 		}
 		f.Close()
-		return agent.Serve(l.(*net.UnixListener), defaults(args[1]))
+		syscall.Close(5)
+		syscall.CloseOnExec(4)
+		d := defaults(args[1])
+		d.Console = os.NewFile(4, "console")
+		return agent.Serve(l.(*net.UnixListener), d)
 	case len(args) == 2 && args[0] == "once":
 		f := os.NewFile(3, "connection")
 		c, err := net.FileConn(f)
@@ -43,6 +49,7 @@ func run(args []string) error {
 			return err
 		}
 		f.Close()
+		syscall.Close(4)
 		agent.ServeConn(c.(*net.UnixConn), defaults(args[1]))
 	default:
 		return fmt.Errorf("is started by hutch, not by hand")

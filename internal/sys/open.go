@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -44,5 +46,75 @@ func openat2(root *os.File, path string, flags int, perm os.FileMode, resolve ui
 			return nil, &os.PathError{Op: "open", Path: filepath.Join(root.Name(), path), Err: err}
 		}
 		return os.NewFile(uintptr(fd), filepath.Join(root.Name(), path)), nil
+	}
+}
+
+// RemoveTree removes a folder and all below it, but never enters a folder that is
+// a mount point in the caller's namespace: it fails there, and what is mounted
+// stays whole.
+func RemoveTree(dir string) error {
+	parent, err := OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	err = removeAt(parent, filepath.Base(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func removeAt(parent *os.File, name string) error {
+	at := int(parent.Fd())
+	err := unix.Unlinkat(at, name, 0)
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	if err != unix.EISDIR && err != unix.EPERM && err != unix.EBUSY {
+		return &os.PathError{Op: "remove", Path: filepath.Join(parent.Name(), name), Err: err}
+	}
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	}
+	fd, err := unix.Openat2(at, name, &how)
+	if err != nil {
+		return &os.PathError{Op: "remove", Path: filepath.Join(parent.Name(), name), Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), filepath.Join(parent.Name(), name))
+	defer dir.Close()
+	for {
+		if err := removeNames(dir); err != nil {
+			return err
+		}
+		err := unix.Unlinkat(at, name, unix.AT_REMOVEDIR)
+		if err == unix.ENOTEMPTY { // removing entries may hide others from a reader (readdir(3))
+			if _, err := dir.Seek(0, io.SeekStart); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "remove", Path: dir.Name(), Err: err}
+		}
+		return nil
+	}
+}
+
+func removeNames(dir *os.File) error {
+	for {
+		names, err := dir.Readdirnames(256)
+		for _, n := range names {
+			if err := removeAt(dir, n); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }

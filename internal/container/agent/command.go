@@ -30,6 +30,9 @@ type command struct {
 type Defaults struct {
 	User string // as control.Exec.User
 	Env  []string
+	// Console is the master of the container's console, kept for the case that
+	// the supervisor dies; nil with an agent that is not resident.
+	Console *os.File
 }
 
 // prepare decides what a request comes to, with the container's own files.

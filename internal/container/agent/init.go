@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,34 +16,33 @@ func Init() int {
 	// SIGHUP comes when the console closes, which is no reason to end.
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPWR, unix.SIGCHLD)
-	ending := false
-	for s := range signals {
-		if s != unix.SIGCHLD {
-			ending = true
-			_ = unix.Kill(-1, unix.SIGTERM) // nobody left is what is wanted
-			_ = unix.Kill(-1, unix.SIGCONT)
+	var look <-chan time.Time // while ending: those that entered from outside are not our children, nobody tells us when they end
+	for {
+		select {
+		case s := <-signals:
+			if s != unix.SIGCHLD && look == nil {
+				_ = unix.Kill(-1, unix.SIGTERM) // nobody left is what is wanted
+				_ = unix.Kill(-1, unix.SIGCONT)
+				look = time.Tick(5 * time.Millisecond)
+			}
+		case <-look:
 		}
-		if left := reap(); ending && !left && alone() {
+		reap()
+		if look != nil && alone() {
 			return 0
 		}
 	}
-	return 0
 }
 
-// reap collects all children that have ended, and says whether any lives.
-func reap() (left bool) {
+// reap collects all children that have ended.
+func reap() {
 	for {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return false // ECHILD
-		case pid == 0:
-			return true
+		if err != unix.EINTR && (err != nil || pid == 0) {
+			return
 		}
 	}
 }
 
-// alone says that no other process can be signalled: those that entered the
-// container from outside are not our children but end with us.
+// alone says that there is no other process.
 func alone() bool { return unix.Kill(-1, 0) == unix.ESRCH }

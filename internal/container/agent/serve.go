@@ -40,10 +40,23 @@ func ServeConn(c *net.UnixConn, d Defaults) {
 	if err != nil {
 		return
 	}
+	if request.Console {
+		sys.CloseAll(files)
+		lendConsole(conn, d.Console)
+		return
+	}
 	if failure := run(conn, request, files, d); failure != nil {
 		// Where the client is gone, nobody is left to be told.
 		_ = conn.Write(control.Event{Failed: failure})
 	}
+}
+
+func lendConsole(conn *control.Conn, console *os.File) {
+	if console == nil {
+		_ = conn.Write(control.Event{Failed: &control.Failure{Status: control.StatusFailed, Message: "no console here"}})
+		return
+	}
+	_ = conn.Write(control.Event{Started: true}, console)
 }
 
 func run(conn *control.Conn, request control.Exec, files []*os.File, d Defaults) *control.Failure {

@@ -28,6 +28,9 @@ type Exec struct {
 	Term string `json:"term,omitempty"`
 	// Login makes it a login shell: with no Args, the user's own.
 	Login bool `json:"login,omitempty"`
+	// Console asks for nothing to be run: the master of the container's console,
+	// which the resident agent keeps, comes with Started. All else is ignored.
+	Console bool `json:"console,omitempty"`
 }
 
 // Size of a terminal, in characters.

@@ -292,3 +292,23 @@ func isDir(f *os.File) (bool, error) {
 
 // procPath names an open file for the calls that take no descriptor.
 func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// Unmount takes away what Mount put into dir, of a container that has ended. What
+// is not mounted is no error.
+func Unmount(dir string) error {
+	targets := []string{filepath.Join(dir, "rootfs")}
+	layers, err := os.ReadDir(filepath.Join(dir, "layer"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, l := range layers {
+		targets = append(targets, filepath.Join(dir, "layer", l.Name()))
+	}
+	for _, target := range targets {
+		err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && err != unix.EINVAL && err != unix.ENOENT {
+			return &os.PathError{Op: "unmount", Path: target, Err: err}
+		}
+	}
+	return nil
+}

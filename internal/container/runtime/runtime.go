@@ -29,7 +29,7 @@ func Reexec() {
 
 // A Container of libcontainer's.
 type Container struct {
-	c *libcontainer.Container
+	c    *libcontainer.Container
 	init sys.Process
 }
 

@@ -1,0 +1,264 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hutch-project/hutch/internal/container"
+	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/container/rootfs"
+	"github.com/hutch-project/hutch/internal/container/spec"
+	"github.com/hutch-project/hutch/internal/container/store"
+	"github.com/hutch-project/hutch/internal/sys"
+)
+
+// listen opens the control socket, in place of one that a dead supervisor left.
+func (s *Supervisor) listen() error {
+	path := filepath.Join(s.dir, store.ControlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := sys.ListenUnix("unix", path, 0o600)
+	if err != nil {
+		return err
+	}
+	s.listener = l
+	s.down.Push("close the control socket", l.Close)
+	return nil
+}
+
+// Serve answers requests until the container has ended, then takes everything
+// away.
+func (s *Supervisor) Serve() error {
+	go s.accept()
+	init, err := s.run.Init.Open()
+	if err == nil {
+		_, err = sys.WaitExit(init, -1)
+		init.Close()
+	}
+	if errors.Is(err, unix.ESRCH) {
+		err = nil
+	}
+	s.log.Info("container ended", "error", err)
+	err = errors.Join(err, s.down.Unwind())
+	close(s.ended)
+	s.answers.Wait() // those who asked for the end are told before we go
+	return err
+}
+
+func (s *Supervisor) accept() {
+	for {
+		c, err := s.listener.AcceptUnix()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.log.Error("control socket", "error", err)
+			}
+			return
+		}
+		s.answers.Go(func() { s.answer(c) })
+	}
+}
+
+// requestTime bounds how long a client may take to say what it wants.
+const requestTime = 10 * time.Second
+
+func (s *Supervisor) answer(c *net.UnixConn) {
+	defer c.Close()
+	peer, err := sys.Peer(c)
+	if err != nil || peer.Uid != uint32(os.Geteuid()) && peer.Uid != 0 {
+		s.log.Warn("refused a control connection", "peer", peer, "error", err)
+		return
+	}
+	conn := control.NewConn(c, control.MaxRequest)
+	if err := conn.SetDeadline(time.Now().Add(requestTime)); err != nil {
+		return
+	}
+	var r control.Request
+	files, err := conn.Read(&r)
+	defer sys.CloseAll(files)
+	if err != nil {
+		s.log.Warn("control request", "error", err)
+		return
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return
+	}
+	switch {
+	case r.Agent:
+		err = s.lendAgent(c)
+	case r.Console != nil:
+		s.attachConsole(c, *r.Console)
+		return
+	default:
+		var answer control.Answer
+		answer, err = s.do(r, files)
+		if err != nil {
+			answer.Error = err.Error()
+		}
+		err = conn.Write(answer)
+	}
+	if err != nil {
+		s.log.Warn("control answer", "error", err)
+	}
+}
+
+func (s *Supervisor) do(r control.Request, files []*os.File) (control.Answer, error) {
+	var a control.Answer
+	switch {
+	case r.Stop != nil:
+		return a, s.stop(*r.Stop)
+	case r.Usage:
+		usage, err := s.usage()
+		a.Usage = usage
+		return a, err
+	case r.Limits != nil:
+		l := *r.Limits
+		return a, s.container.Limit(spec.Resources(l.Memory, l.CPUs, l.PIDs))
+	case r.Display != nil:
+		if s.screen == nil {
+			return a, nil
+		}
+		return a, s.screen.SetUpstream(*r.Display)
+	case r.Mount != nil:
+		if len(files) != 1 {
+			return a, errors.New("a mount comes with one descriptor")
+		}
+		return a, s.mount(*r.Mount, files[0])
+	case r.Unmount != "":
+		return a, s.unmount(r.Unmount)
+	}
+	return a, errors.New("a request that asks for nothing this supervisor knows; was hutch upgraded? restart the container")
+}
+
+// stop asks the container to end, and ends it after the timeout. It returns when
+// everything is gone.
+func (s *Supervisor) stop(r control.Stop) error {
+	s.run.State = container.Stopping
+	if err := s.store.SaveRun(s.order.Record.Name, s.run); err != nil {
+		s.log.Warn("state", "error", err) // it stops all the same
+	}
+	if !r.Force {
+		signal := unix.SIGTERM
+		if s.run.InitKind == "system" {
+			signal = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
+		}
+		if err := s.run.Init.Signal(signal); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		select {
+		case <-s.ended:
+			return nil
+		case <-time.After(r.Timeout):
+			s.log.Info("container did not end in time", "timeout", r.Timeout)
+		}
+	}
+	if err := s.container.Kill(); err != nil {
+		return err
+	}
+	<-s.ended
+	return nil
+}
+
+// rtmin is glibc's SIGRTMIN (signal(7)).
+const rtmin = unix.Signal(34)
+
+func (s *Supervisor) usage() (*control.Usage, error) {
+	stats, err := s.container.Stats()
+	if err != nil {
+		return nil, err
+	}
+	bound := func(limit uint64) int64 {
+		if limit == 0 || limit > 1<<62 { // the kernel's words for none
+			return -1
+		}
+		return int64(limit)
+	}
+	return &control.Usage{
+		Memory:      int64(stats.MemoryStats.Usage.Usage),
+		MemoryLimit: bound(stats.MemoryStats.Usage.Limit),
+		Tasks:       int64(stats.PidsStats.Current),
+		TasksLimit:  bound(stats.PidsStats.Limit),
+		CPU:         int64(stats.CpuStats.CpuUsage.TotalUsage),
+		OOMKills:    int64(stats.MemoryStats.Usage.Failcnt),
+	}, nil
+}
+
+// lendAgent starts an agent for one command on the client's own connection: the
+// way that always works, whatever the container did to the resident one.
+func (s *Supervisor) lendAgent(c *net.UnixConn) error {
+	f, err := c.File()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	p, err := s.container.Run([]string{agentProgram(1), "once", s.order.User}, s.agentEnv(), []*os.File{f, s.agent})
+	if err != nil {
+		return fmt.Errorf("start an agent: %w", err)
+	}
+	f.Close()
+	c.Close()
+	_, err = p.Wait()
+	return err
+}
+
+func (s *Supervisor) attachConsole(c *net.UnixConn, size control.Size) {
+	if s.console == nil {
+		return
+	}
+	if size.Rows > 0 && size.Cols > 0 {
+		window := &unix.Winsize{Row: size.Rows, Col: size.Cols}
+		if err := unix.IoctlSetWinsize(int(s.console.terminal.Fd()), unix.TIOCSWINSZ, window); err != nil {
+			s.log.Warn("console size", "error", err)
+		}
+		if err := s.console.lent(); err != nil { // Fd made it block
+			s.log.Warn("console", "error", err)
+		}
+	}
+	s.console.attach(c)
+}
+
+func (s *Supervisor) mount(m control.Mount, source *os.File) error {
+	mountns, err := s.container.Namespace("mnt")
+	if err != nil {
+		return err
+	}
+	defer mountns.Close()
+	person := s.order.Record.Person
+	owner := s.owner(0, 0)
+	if under(m.Target, person.Home) {
+		owner = s.owner(person.UID, person.GID)
+	}
+	lent := Lent{Source: source.Name(), Target: m.Target, ReadOnly: m.ReadOnly}
+	if slices.ContainsFunc(s.order.Mounts, func(l Lent) bool { return l.Target == m.Target }) {
+		return fmt.Errorf("%s: something is lent there already", m.Target)
+	}
+	if err := rootfs.LendLive(mountns, source, m.Target, m.ReadOnly, owner); err != nil {
+		return err
+	}
+	s.order.Mounts = append(s.order.Mounts, lent)
+	return nil
+}
+
+func (s *Supervisor) unmount(target string) error {
+	i := slices.IndexFunc(s.order.Mounts, func(l Lent) bool { return l.Target == target })
+	if i < 0 {
+		return fmt.Errorf("%s: nothing is lent there", target)
+	}
+	mountns, err := s.container.Namespace("mnt")
+	if err != nil {
+		return err
+	}
+	defer mountns.Close()
+	if err := rootfs.TakeBack(mountns, target); err != nil {
+		return err
+	}
+	s.order.Mounts = slices.Delete(s.order.Mounts, i, i+1)
+	return nil
+}

@@ -1,0 +1,89 @@
+package supervise
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/hutch-project/hutch/internal/container/supervisor"
+	"github.com/hutch-project/hutch/internal/paths"
+)
+
+// Descriptors that the command line hands over.
+const (
+	reportFD = 3 // a socket: the order comes, the report goes
+	lockFD   = 4 // the container's lock, to be held until the report
+)
+
+// maxOrder bounds an order, in bytes.
+const maxOrder = 16 << 20
+
+// Start carries out the order that comes on descriptor 3, reports there, and
+// serves the container to its end.
+func Start(l paths.Layout, agent string, log *slog.Logger) error {
+	return handOver(log, func(o []byte) (*supervisor.Supervisor, error) {
+		var order supervisor.Order
+		if err := json.Unmarshal(o, &order); err != nil {
+			return nil, fmt.Errorf("the order: %w", err)
+		}
+		s, err := supervisor.New(l, wings(l, log), agent, log)
+		if err != nil {
+			return nil, err
+		}
+		return s, s.Start(context.Background(), order)
+	})
+}
+
+// Adopt takes up a container whose supervisor died.
+func Adopt(l paths.Layout, agent, name string, log *slog.Logger) error {
+	return handOver(log, func([]byte) (*supervisor.Supervisor, error) {
+		s, err := supervisor.New(l, wings(l, log), agent, log)
+		if err != nil {
+			return nil, err
+		}
+		return s, s.Adopt(context.Background(), name)
+	})
+}
+
+func handOver(log *slog.Logger, begin func(order []byte) (*supervisor.Supervisor, error)) error {
+	socket := os.NewFile(reportFD, "report")
+	lock := os.NewFile(lockFD, "lock")
+	order, err := io.ReadAll(io.LimitReader(socket, maxOrder))
+	if err != nil {
+		return err
+	}
+	s, err := begin(order)
+	var report supervisor.Report
+	if err != nil {
+		log.Error("start", "error", err)
+		report.Error = err.Error()
+	}
+	data, marshalErr := json.Marshal(report)
+	if marshalErr != nil {
+		return marshalErr
+	}
+	// Whoever asked may be gone; the container runs all the same.
+	if _, err := socket.Write(data); err != nil {
+		log.Info("nobody waits for the report", "error", err)
+	}
+	socket.Close()
+	lock.Close()
+	if err != nil {
+		return err
+	}
+	return s.Serve()
+}
+
+func wings(l paths.Layout, log *slog.Logger) supervisor.Wings {
+	return supervisor.Wings{
+		Network:     network{l.NetdSocket()},
+		OpenDisplay: func(dir string, o supervisor.Order) (supervisor.Screen, error) { return openScreen(dir, o, log) },
+	}
+}
+
+// AgentProgram is where hutch-agent lies: beside the given program.
+func AgentProgram(self string) string { return filepath.Join(filepath.Dir(self), "hutch-agent") }
