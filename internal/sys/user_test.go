@@ -1,4 +1,4 @@
-package sys
+package sys_test
 
 import (
 	"os"
@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hutch-project/hutch/internal/sys"
 	"github.com/hutch-project/hutch/internal/testenv"
 )
 
@@ -49,7 +50,7 @@ func TestReadFileAs(t *testing.T) {
 		"own": "", "root": "permission denied", "rootgroup": "permission denied",
 		"link": "too many levels", "fifo": "not a regular file", ".": "not a regular file",
 	} {
-		data, err := ReadFileAs(person, at(name), 8)
+		data, err := sys.ReadFileAs(person, at(name), 8)
 		switch {
 		case want == "" && (err != nil || string(data) != "12345678"):
 			t.Errorf("%s: %q, %v", name, data, err)
@@ -57,7 +58,7 @@ func TestReadFileAs(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", name, err, want)
 		}
 	}
-	if _, err := ReadFileAs(person, at("own"), 7); err == nil {
+	if _, err := sys.ReadFileAs(person, at("own"), 7); err == nil {
 		t.Error("a file above the limit was read")
 	}
 	// No thread that others run on keeps the rights of the person.

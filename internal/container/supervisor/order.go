@@ -48,12 +48,16 @@ type Report struct {
 	Network json.RawMessage `json:"network,omitempty"`
 }
 
-// Host ids of a user inside; unmapped ones are the overflow ids
-// (user_namespaces(7)).
-func hostID(mappings []specs.LinuxIDMapping, id uint32) uint32 {
-	if len(mappings) == 0 {
-		return id
+// HostIDs gives the host ids of a user inside. Those that are not mapped are the
+// overflow ids (user_namespaces(7)).
+func (o Order) HostIDs(uid, gid uint32) (hostUID, hostGID uint32) {
+	if o.Privileged {
+		return uid, gid
 	}
+	return hostID(o.UIDs, uid), hostID(o.GIDs, gid)
+}
+
+func hostID(mappings []specs.LinuxIDMapping, id uint32) uint32 {
 	for _, m := range mappings {
 		if id >= m.ContainerID && id-m.ContainerID < m.Size {
 			return m.HostID + (id - m.ContainerID)

@@ -121,6 +121,10 @@ func (s *Supervisor) Start(ctx context.Context, o Order) (err error) {
 	return nil
 }
 
+// DisplayDir is where a container finds its display's socket and cookie, whatever
+// its init does to /tmp.
+const DisplayDir = "/run/hutch/display"
+
 // share is the folder of what hutch itself shows to the container.
 func (s *Supervisor) share() string { return filepath.Join(s.dir, "share") }
 
@@ -184,10 +188,8 @@ func idMap(mappings []specs.LinuxIDMapping) []syscall.SysProcIDMap {
 
 // owner gives the host ids of a user inside.
 func (s *Supervisor) owner(uid, gid uint32) rootfs.Owner {
-	if s.order.Privileged {
-		return rootfs.Owner{UID: uid, GID: gid}
-	}
-	return rootfs.Owner{UID: hostID(s.order.UIDs, uid), GID: hostID(s.order.GIDs, gid)}
+	uid, gid = s.order.HostIDs(uid, gid)
+	return rootfs.Owner{UID: uid, GID: gid}
 }
 
 // Sizes of the file systems in memory, in bytes. They count against the
@@ -217,7 +219,7 @@ func (s *Supervisor) furnish(root *rootfs.Root) error {
 		}
 	}
 	if s.screen != nil {
-		for _, target := range []string{"/run/hutch/display", "/tmp/.X11-unix"} {
+		for _, target := range []string{DisplayDir, "/tmp/.X11-unix"} {
 			if err := s.lend(root, Lent{Source: filepath.Join(s.share(), "display"), Target: target, ReadOnly: true}, inside); err != nil {
 				return err
 			}
@@ -333,7 +335,7 @@ func (s *Supervisor) launch(ctx context.Context, rootPath string) error {
 
 // attach joins the network and writes the files that tell of it.
 func (s *Supervisor) attach() error {
-	lease := Lease{Hosts: []byte("127.0.0.1 localhost\n127.0.1.1 " + s.order.Record.Name + "\n::1 localhost ip6-localhost ip6-loopback\n")}
+	lease := Lease{Hosts: fmt.Appendf(nil, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %s\n", s.order.Record.Name)}
 	if s.order.Network != "none" {
 		netns, err := s.container.Namespace("net")
 		if err != nil {

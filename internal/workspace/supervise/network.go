@@ -3,7 +3,6 @@ package supervise
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/hutch-project/hutch/internal/container/supervisor"
@@ -27,14 +26,7 @@ func (n network) Attach(o supervisor.Order, netns *os.File) (supervisor.Lease, e
 	if err != nil {
 		return supervisor.Lease{}, err
 	}
-	return supervisor.Lease{ResolvConf: api.ResolvConf(*lease), Hosts: hosts(o.Record.Name, *lease), Detail: detail}, nil
-}
-
-// hosts is the container's hosts(5): itself by every name it has.
-func hosts(name string, l api.Lease) []byte {
-	own := fmt.Sprintf("%s.%s %s", name, l.Search, name)
-	return fmt.Appendf(nil, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n%s %s\n%s %s\n",
-		l.Address4.Addr(), own, l.Address6.Addr(), own)
+	return supervisor.Lease{ResolvConf: api.ResolvConf(*lease), Hosts: api.Hosts(*lease, o.Record.Name), Detail: detail}, nil
 }
 
 func (n network) Detach(id string) error {
