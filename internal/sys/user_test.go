@@ -63,7 +63,7 @@ func TestReadFileAs(t *testing.T) {
 	}
 	// No thread that others run on keeps the rights of the person.
 	for range 100 {
-		if err := AsUser(0, func() error { return nil }); err != nil {
+		if err := sys.AsUser(0, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := os.ReadFile(at("root")); err != nil {
@@ -71,7 +71,7 @@ func TestReadFileAs(t *testing.T) {
 		}
 	}
 	var st syscall.Stat_t
-	if err := AsUser(person, func() error { return syscall.Stat(at("own"), &st) }); err != nil || st.Uid != person {
+	if err := sys.AsUser(person, func() error { return syscall.Stat(at("own"), &st) }); err != nil || st.Uid != person {
 		t.Errorf("stat: owner %d, %v", st.Uid, err)
 	}
 }
