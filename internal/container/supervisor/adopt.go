@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/runtime"
@@ -101,23 +99,9 @@ func (s *Supervisor) consoleOfAgent() (*os.File, error) {
 		sys.CloseAll(files)
 		return nil, errors.New("the agent has no console")
 	}
-	if err := CheckPty(files[0]); err != nil {
+	if err := control.CheckPty(files[0]); err != nil {
 		files[0].Close()
 		return nil, err
 	}
 	return files[0], nil
-}
-
-// CheckPty says whether a descriptor that came from inside is the master of a
-// pty, and nothing else that reading, writing or asking would do something to.
-func CheckPty(f *os.File) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return err
-	}
-	// Character device 5:2 (Documentation/admin-guide/devices.txt).
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || unix.Major(st.Rdev) != 5 || unix.Minor(st.Rdev) != 2 {
-		return errors.New("what came from the container is not a pty")
-	}
-	return nil
 }
