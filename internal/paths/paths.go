@@ -37,7 +37,7 @@ func SystemBelow(root string) (Layout, error) {
 		root = "/"
 	}
 	if !filepath.IsAbs(root) || filepath.Clean(root) != root {
-		return Layout{}, fmt.Errorf("%s=%q: must be an absolute path without . or ..", RootVariable, root)
+		return Layout{}, fmt.Errorf("%s=%q: must be an absolute path with no . or .. in it", RootVariable, root)
 	}
 	at := func(p string) string { return filepath.Join(root, p) }
 	l := Layout{
