@@ -18,6 +18,10 @@ type Record struct {
 	Person    Person    `json:"person"`
 	IDs       IDRange   `json:"ids"`
 	MachineID string    `json:"machine_id"` // machine-id(5)
+	Profile   string    `json:"profile,omitempty"`
+	// Build marks a container that makes an image: it is nobody's, and swept when
+	// its maker is gone.
+	Build bool `json:"build,omitempty"`
 }
 
 // An Image is what a container was made from.

@@ -37,18 +37,24 @@ const agentTime = time.Second
 // lentTime is the same for an agent that the supervisor must start first.
 const lentTime = 30 * time.Second
 
-// Run runs a command in the container whose runtime folder is given, with the
-// caller's descriptors 0 to 2, and returns its exit status.
-func Run(ctx context.Context, runtimeDir string, e control.Exec) (int, error) {
+// A Stdio is where a command's standard input comes from and its output goes.
+type Stdio struct{ In, Out, Err *os.File }
+
+// Own are the caller's own descriptors.
+func Own() Stdio { return Stdio{os.Stdin, os.Stdout, os.Stderr} }
+
+// Run runs a command in the container whose runtime folder is given, and returns
+// its exit status.
+func Run(ctx context.Context, runtimeDir string, e control.Exec, stdio Stdio) (int, error) {
 	conn, err := connect(runtimeDir)
 	if err != nil {
 		return control.StatusFailed, err
 	}
 	defer conn.Close()
 	if e.Terminal {
-		return runTerminal(ctx, conn, e)
+		return runTerminal(ctx, conn, e, stdio)
 	}
-	return runPipes(ctx, conn, e)
+	return runPipes(ctx, conn, e, stdio)
 }
 
 // connect returns a connection to an agent that has said hello: the resident one,
@@ -105,7 +111,8 @@ func hello(conn *control.Conn) error {
 // else: a file of the host's, even one opened for reading alone, could be opened
 // anew through /proc/self/fd by whoever has the person's id inside, and a folder
 // would be a way out (CVE-2024-21626).
-func runPipes(ctx context.Context, conn *control.Conn, e control.Exec) (int, error) {
+func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
+	all := [3]*os.File{stdio.In, stdio.Out, stdio.Err}
 	var files [3]*os.File
 	var ours []*os.File
 	defer func() { sys.CloseAll(ours) }()
@@ -115,7 +122,7 @@ func runPipes(ctx context.Context, conn *control.Conn, e control.Exec) (int, err
 		return control.StatusFailed, err
 	}
 	ours = append(ours, ended, end)
-	for i, own := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+	for i, own := range all {
 		if harmless(own) {
 			files[i] = own
 			continue
@@ -139,7 +146,7 @@ func runPipes(ctx context.Context, conn *control.Conn, e control.Exec) (int, err
 	if err := conn.Write(e, files[:]...); err != nil {
 		return control.StatusFailed, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	for i, own := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+	for i, own := range all {
 		if files[i] != own {
 			files[i].Close()
 		}

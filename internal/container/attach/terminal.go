@@ -35,7 +35,7 @@ var endOfFile = []byte{4}
 
 // runTerminal runs a command on a pty of the container's own; its master comes
 // back to us. The caller's terminal itself never goes inside (CVE-2017-5226).
-func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec) (int, error) {
+func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
 	e.Size = TerminalSize()
 	if err := conn.Write(e); err != nil {
 		return control.StatusFailed, fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -66,13 +66,13 @@ func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec) (int, 
 		}
 		master = files[0]
 		go func() {
-			if _, err := io.Copy(master, os.Stdin); err == nil {
+			if _, err := io.Copy(master, stdio.In); err == nil {
 				_, _ = master.Write(endOfFile)
 			}
 		}()
 		go func() {
 			defer close(shown)
-			drain(os.Stdout, master, ended)
+			drain(stdio.Out, master, ended)
 		}()
 		return nil
 	})

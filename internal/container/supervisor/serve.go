@@ -13,6 +13,7 @@ import (
 
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/container/spec"
 	"github.com/hutch-project/hutch/internal/container/store"
@@ -235,8 +236,8 @@ func (s *Supervisor) mount(m control.Mount, source *os.File) error {
 	if under(m.Target, person.Home) {
 		owner = s.owner(person.UID, person.GID)
 	}
-	lent := Lent{Source: source.Name(), Target: m.Target, ReadOnly: m.ReadOnly}
-	if slices.ContainsFunc(s.order.Mounts, func(l Lent) bool { return l.Target == m.Target }) {
+	lent := order.Lent{Source: source.Name(), Target: m.Target, ReadOnly: m.ReadOnly}
+	if slices.ContainsFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == m.Target }) {
 		return fmt.Errorf("%s: something is lent there already", m.Target)
 	}
 	if err := rootfs.LendLive(mountns, source, m.Target, m.ReadOnly, owner); err != nil {
@@ -247,7 +248,7 @@ func (s *Supervisor) mount(m control.Mount, source *os.File) error {
 }
 
 func (s *Supervisor) unmount(target string) error {
-	i := slices.IndexFunc(s.order.Mounts, func(l Lent) bool { return l.Target == target })
+	i := slices.IndexFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == target })
 	if i < 0 {
 		return fmt.Errorf("%s: nothing is lent there", target)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
+	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/container/runtime"
 	"github.com/hutch-project/hutch/internal/container/spec"
@@ -30,7 +31,7 @@ import (
 
 // A Supervisor of one running container.
 type Supervisor struct {
-	order  Order
+	order  order.Order
 	layout paths.Layout
 	store  *store.Store
 	wings  Wings
@@ -78,7 +79,7 @@ func sealed(program string) (*os.File, error) {
 
 // Start carries out an order. When it returns without error the container runs
 // and Serve must follow; else everything is as before.
-func (s *Supervisor) Start(ctx context.Context, o Order) (err error) {
+func (s *Supervisor) Start(ctx context.Context, o order.Order) (err error) {
 	s.order = o
 	name := o.Record.Name
 	s.dir = s.layout.ContainerRuntime(name)
@@ -214,13 +215,13 @@ func (s *Supervisor) furnish(root *rootfs.Root) error {
 		if err := os.WriteFile(path, nil, 0o644); err != nil {
 			return err
 		}
-		if err := s.lend(root, Lent{Source: path, Target: "/etc/" + file, ReadOnly: true}, inside); err != nil {
+		if err := s.lend(root, order.Lent{Source: path, Target: "/etc/" + file, ReadOnly: true}, inside); err != nil {
 			return err
 		}
 	}
 	if s.screen != nil {
 		for _, target := range []string{DisplayDir, "/tmp/.X11-unix"} {
-			if err := s.lend(root, Lent{Source: filepath.Join(s.share(), "display"), Target: target, ReadOnly: true}, inside); err != nil {
+			if err := s.lend(root, order.Lent{Source: filepath.Join(s.share(), "display"), Target: target, ReadOnly: true}, inside); err != nil {
 				return err
 			}
 		}
@@ -240,7 +241,7 @@ func (s *Supervisor) furnish(root *rootfs.Root) error {
 
 // lend opens a source where no part of its path is a link: a container that may
 // write to one lent folder could else make another name lead anywhere.
-func (s *Supervisor) lend(root *rootfs.Root, l Lent, owner rootfs.Owner) error {
+func (s *Supervisor) lend(root *rootfs.Root, l order.Lent, owner rootfs.Owner) error {
 	host, err := sys.OpenRoot("/")
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/container/order"
 )
 
 // Wings are what a supervisor needs of the rest of the house.
@@ -13,14 +14,14 @@ type Wings struct {
 	Network Network
 	// OpenDisplay makes a container's display socket in dir, which the container
 	// sees as /tmp/.X11-unix.
-	OpenDisplay func(dir string, o Order) (Screen, error)
+	OpenDisplay func(dir string, o order.Order) (Screen, error)
 }
 
 // Network attaches containers; package netd's client.
 type Network interface {
 	// Attach gives the namespace a port and returns what the container's files
 	// must say of it.
-	Attach(o Order, netns *os.File) (Lease, error)
+	Attach(o order.Order, netns *os.File) (Lease, error)
 	// Detach takes the port away; none is no error.
 	Detach(id string) error
 }

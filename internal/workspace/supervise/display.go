@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/supervisor"
 	"github.com/hutch-project/hutch/internal/desktop"
 	"github.com/hutch-project/hutch/internal/desktop/display"
@@ -16,7 +17,7 @@ type screen struct {
 	level  string
 }
 
-func openScreen(dir string, o supervisor.Order, log *slog.Logger) (supervisor.Screen, error) {
+func openScreen(dir string, o order.Order, log *slog.Logger) (supervisor.Screen, error) {
 	uid, gid := o.HostIDs(o.Record.Person.UID, o.Record.Person.GID)
 	b, err := display.New(dir, display.Options{Level: display.Level(o.Display.Level), UID: uid, GID: gid, Log: log})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/supervisor"
 	"github.com/hutch-project/hutch/internal/paths"
 )
@@ -25,16 +26,16 @@ const maxOrder = 16 << 20
 // Start carries out the order that comes on descriptor 3, reports there, and
 // serves the container to its end.
 func Start(l paths.Layout, agent string, log *slog.Logger) error {
-	return handOver(log, func(o []byte) (*supervisor.Supervisor, error) {
-		var order supervisor.Order
-		if err := json.Unmarshal(o, &order); err != nil {
+	return handOver(log, func(data []byte) (*supervisor.Supervisor, error) {
+		var o order.Order
+		if err := json.Unmarshal(data, &o); err != nil {
 			return nil, fmt.Errorf("the order: %w", err)
 		}
 		s, err := supervisor.New(l, wings(l, log), agent, log)
 		if err != nil {
 			return nil, err
 		}
-		return s, s.Start(context.Background(), order)
+		return s, s.Start(context.Background(), o)
 	})
 }
 
@@ -52,22 +53,22 @@ func Adopt(l paths.Layout, agent, name string, log *slog.Logger) error {
 func handOver(log *slog.Logger, begin func(order []byte) (*supervisor.Supervisor, error)) error {
 	socket := os.NewFile(reportFD, "report")
 	lock := os.NewFile(lockFD, "lock")
-	order, err := io.ReadAll(io.LimitReader(socket, maxOrder))
+	data, err := io.ReadAll(io.LimitReader(socket, maxOrder))
 	if err != nil {
 		return err
 	}
-	s, err := begin(order)
-	var report supervisor.Report
+	s, err := begin(data)
+	var report order.Report
 	if err != nil {
 		log.Error("start", "error", err)
 		report.Error = err.Error()
 	}
-	data, marshalErr := json.Marshal(report)
+	answer, marshalErr := json.Marshal(report)
 	if marshalErr != nil {
 		return marshalErr
 	}
 	// Whoever asked may be gone; the container runs all the same.
-	if _, err := socket.Write(data); err != nil {
+	if _, err := socket.Write(answer); err != nil {
 		log.Info("nobody waits for the report", "error", err)
 	}
 	socket.Close()
@@ -81,7 +82,7 @@ func handOver(log *slog.Logger, begin func(order []byte) (*supervisor.Supervisor
 func wings(l paths.Layout, log *slog.Logger) supervisor.Wings {
 	return supervisor.Wings{
 		Network:     network{l.NetdSocket()},
-		OpenDisplay: func(dir string, o supervisor.Order) (supervisor.Screen, error) { return openScreen(dir, o, log) },
+		OpenDisplay: func(dir string, o order.Order) (supervisor.Screen, error) { return openScreen(dir, o, log) },
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/supervisor"
 	"github.com/hutch-project/hutch/internal/network/api"
 )
@@ -12,7 +13,7 @@ import (
 // network attaches containers through hutchd.
 type network struct{ socket string }
 
-func (n network) Attach(o supervisor.Order, netns *os.File) (supervisor.Lease, error) {
+func (n network) Attach(o order.Order, netns *os.File) (supervisor.Lease, error) {
 	c, err := api.Dial(n.socket)
 	if err != nil {
 		return supervisor.Lease{}, err

@@ -1,4 +1,4 @@
-package supervisor
+package order
 
 import (
 	"encoding/json"
