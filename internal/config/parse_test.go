@@ -377,7 +377,7 @@ func write(l Layer) []byte {
 }
 
 func FuzzMountOption(f *testing.F) {
-	for _, s := range []string{"~/Videos:Videos:ro", "/a:b", ":::", "~:x:rw", "/a:/proc", "/\x00:a"} {
+	for _, s := range []string{"~/Videos:Videos:ro", "/a:b", ":::", "~:x:rw", "/a:/proc", "/\x00:a", "/a:./~"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
