@@ -308,9 +308,12 @@ func TestLeftoversAreFound(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Layout.Container("ff"), ".config.toml.123.hutch-tmp"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(s.Layout.State, trialFolder+"1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s.Leftovers = func() ([]string, error) { return []string{"link hutch7"}, errors.New("no nft") }
 	f := Gather(s)
-	if len(f.Leftovers) != 3 || !strings.Contains(f.Leftovers[0], ".config.toml.123.hutch-tmp") || f.Leftovers[1] != "link hutch7" || !strings.Contains(f.Leftovers[2], "no nft") {
+	if len(f.Leftovers) != 4 || !strings.Contains(f.Leftovers[0], ".config.toml.123.hutch-tmp") || !strings.Contains(f.Leftovers[1], "earlier doctor") || f.Leftovers[2] != "link hutch7" || !strings.Contains(f.Leftovers[3], "no nft") {
 		t.Errorf("%q", f.Leftovers)
 	}
 }

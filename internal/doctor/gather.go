@@ -285,6 +285,10 @@ func (s Sources) leftovers() []string {
 			all = append(all, fmt.Sprintf("temporary file %.200q", path))
 		}
 	}
+	trials, _ := filepath.Glob(filepath.Join(nearestFolder(l.State), trialFolder+"*"))
+	for _, path := range trials {
+		all = append(all, fmt.Sprintf("folder of an earlier doctor %.200q", path))
+	}
 	if s.Leftovers != nil {
 		more, err := s.Leftovers()
 		if err != nil {

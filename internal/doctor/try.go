@@ -33,7 +33,7 @@ func Try(l paths.Layout) map[Trial]error {
 	if err == nil {
 		defer stop()
 	}
-	dir, err := os.MkdirTemp(nearestFolder(l.State), ".hutch-doctor-")
+	dir, err := os.MkdirTemp(nearestFolder(l.State), trialFolder)
 	if err != nil {
 		results[TrialOverlay], results[TrialIDMap] = err, err
 		return results
@@ -47,6 +47,9 @@ func Try(l paths.Layout) map[Trial]error {
 	}
 	return results
 }
+
+// trialFolder begins the name of the folder that trials work in.
+const trialFolder = ".hutch-doctor-"
 
 // nearestFolder is the folder, or what there is of the way to it.
 func nearestFolder(path string) string {
