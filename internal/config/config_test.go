@@ -1,6 +1,8 @@
 package config
 
 import (
+	"encoding/json"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -142,5 +144,20 @@ func TestNeedsRestart(t *testing.T) {
 	live, restart, creation = NeedsRestart(new, new)
 	if live != nil || restart != nil || creation != nil {
 		t.Errorf("nothing changed, and yet: %q %q %q", live, restart, creation)
+	}
+}
+
+func TestConfigAsJSON(t *testing.T) {
+	before := Resolve(parse(t, settingCommentedOut.ReplaceAllString(string(Reference), "$1")))
+	data, err := json.Marshal(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var after Config
+	if err := json.Unmarshal(data, &after); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(before, after) {
+		t.Errorf("%+v\nbecame\n%+v", before, after)
 	}
 }

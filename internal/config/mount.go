@@ -101,13 +101,13 @@ func parseTarget(s string) (string, error) {
 	if err := checkText(s); err != nil {
 		return "", fmt.Errorf("target %w", err)
 	}
-	if s == "~" || strings.HasPrefix(s, "~/") {
-		return "", fmt.Errorf("target %s: a relative target is in the home already; write it without ~/", quote(s))
-	}
 	if hasDotDot(s) {
 		return "", fmt.Errorf("target %s has .. in it; write the path without", quote(s))
 	}
 	clean := path.Clean(s)
+	if clean == "~" || strings.HasPrefix(clean, "~/") {
+		return "", fmt.Errorf("target %s: a relative target is in the home already; write it without ~/", quote(s))
+	}
 	if clean == "/" || clean == "." {
 		return "", fmt.Errorf("target %s would cover everything that is there; %s below it", quote(s), advice)
 	}

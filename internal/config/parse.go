@@ -34,9 +34,6 @@ func Parse(source string, kind Kind, data []byte) (Layer, error) {
 	d, syntax := read(data)
 	r := reader{document: d, kind: kind, source: source, seen: map[string]int{}, element: -1}
 	for i := range d.expressions {
-		if len(r.places) >= maxErrors {
-			break
-		}
 		r.expression(&d.expressions[i])
 	}
 	r.endMount()
@@ -97,7 +94,14 @@ type reader struct {
 	skip    bool   // below an unknown header
 }
 
-func (r *reader) fail(offset int, err error) { r.places = append(r.places, place{offset, err}) }
+func (r *reader) fail(offset int, err error) {
+	if !r.full() {
+		r.places = append(r.places, place{offset, err})
+	}
+}
+
+// full says whether enough is wrong already.
+func (r *reader) full() bool { return len(r.places) >= maxErrors }
 
 func (r *reader) origin(offset int) Origin {
 	line, _ := position(r.data, offset)
@@ -105,6 +109,9 @@ func (r *reader) origin(offset int) Origin {
 }
 
 func (r *reader) expression(x *expression) {
+	if r.full() {
+		return
+	}
 	if x.kind != unstable.KeyValue {
 		r.endMount()
 		r.skip = !r.header(x)
@@ -172,6 +179,9 @@ func (r *reader) once(id, shown string, at int) bool {
 
 // pair reads key = value with the whole path of the key.
 func (r *reader) pair(path []string, x *expression) {
+	if r.full() {
+		return
+	}
 	v := x.value
 	switch {
 	case r.mount != nil && path[0] == mountsKey:
@@ -271,6 +281,9 @@ func (r *reader) mountList(path []string, x *expression) {
 		return
 	}
 	for _, e := range x.value.elements {
+		if r.full() {
+			return
+		}
 		if e.kind != unstable.InlineTable {
 			at := e.start
 			if at == 0 {
@@ -281,6 +294,9 @@ func (r *reader) mountList(path []string, x *expression) {
 		}
 		r.beginMount(e.start)
 		for i := range e.pairs {
+			if r.full() {
+				return
+			}
 			r.mountPair(e.pairs[i].path, &e.pairs[i])
 		}
 		r.endMount()
