@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,13 +27,14 @@ import (
 type scene struct {
 	box, router, internet *testenv.Netns
 	log                   string // what dnsmasq was asked
-	servers               []netip.AddrPort
+	servers               atomic.Pointer[[]netip.AddrPort]
 }
 
 const zone = `
 no-resolv
 no-hosts
 local=/#/
+local-ttl=60
 log-queries
 keep-in-foreground
 user=root
@@ -60,7 +62,7 @@ func newScene(t testing.TB) *scene {
 	s.box.IP(t, "addr add 10.7.0.9/24 dev eth0", "addr add fd07::9/64 dev eth0 nodad", "addr add 10.7.0.66/24 dev eth0")
 	s.internet.IP(t, "addr add 23.45.60.53/24 dev down0", "addr add 23.45.60.54/24 dev down0")
 	s.dnsmasq(t, "23.45.60.53")
-	s.servers = []netip.AddrPort{netip.MustParseAddrPort("23.45.60.53:53")}
+	s.ask(netip.MustParseAddrPort("23.45.60.53:53"))
 	s.serve(t)
 	return s
 }
@@ -99,6 +101,9 @@ func (s *scene) dnsmasq(t testing.TB, address string) {
 	t.Fatalf("dnsmasq does not start: %s", out.String())
 }
 
+// ask says which servers there are upstream.
+func (s *scene) ask(servers ...netip.AddrPort) { s.servers.Store(&servers) }
+
 func (s *scene) serve(t testing.TB) {
 	t.Helper()
 	var sockets []Socket
@@ -114,7 +119,7 @@ func (s *scene) serve(t testing.TB) {
 	})
 	server := New(Config{
 		Domain: "hutch", Gateway: gateway, Records: records{},
-		Upstreams: func() []netip.AddrPort { return s.servers },
+		Upstreams: func() []netip.AddrPort { return *s.servers.Load() },
 		Dial: func(ctx context.Context, network string, server netip.AddrPort) (conn net.Conn, err error) {
 			err = sys.InNamespace(s.router.File, unix.CLONE_NEWNET, func() error {
 				conn, err = new(net.Dialer).DialContext(ctx, network, server.String())
@@ -233,18 +238,18 @@ func TestServeForwardsNothingPrivate(t *testing.T) {
 // not silence.
 func TestServeDeadUpstream(t *testing.T) {
 	s := newScene(t)
-	live := s.servers[0]
+	live := (*s.servers.Load())[0]
 	silent := netip.MustParseAddrPort("23.45.60.99:53")   // nobody has the address
 	refusing := netip.MustParseAddrPort("23.45.60.54:53") // nobody listens
-	s.servers = []netip.AddrPort{silent, refusing, live}
+	s.ask(silent, refusing, live)
 	if status, answer := s.dig(t, "good.example.com"); status != "NOERROR" || answer == "" {
 		t.Errorf("with two dead servers: %s %s", status, answer)
 	}
-	s.servers = []netip.AddrPort{refusing}
+	s.ask(refusing)
 	if status, _ := s.dig(t, "alias.example.com"); status != "SERVFAIL" {
 		t.Errorf("with a refusing one: %s", status)
 	}
-	s.servers = nil
+	s.ask()
 	if status, _ := s.dig(t, "alias.example.com"); status != "SERVFAIL" {
 		t.Errorf("with none: %s", status)
 	}
@@ -269,7 +274,7 @@ func TestServeHostile(t *testing.T) {
 		udp.Write(p)
 	}
 	// Of questions that wait, a client has 64; the others fail at once.
-	s.servers = []netip.AddrPort{netip.MustParseAddrPort("23.45.60.99:53")}
+	s.ask(netip.MustParseAddrPort("23.45.60.99:53"))
 	failed := 0
 	buffer := make([]byte, 4096)
 	for i := range 500 {
@@ -333,4 +338,41 @@ func TestFrames(t *testing.T) {
 	if err := writeFrame(&b, make([]byte, 1<<16)); err == nil {
 		t.Error("a message without a length was written")
 	}
+}
+
+// BenchmarkServe asks over the wire, one question at a time: a name from the
+// cache, one that is forwarded, and both of the dnsmasq that stands upstream.
+func BenchmarkServe(b *testing.B) {
+	s := newScene(b)
+	ask := func(b *testing.B, from *testenv.Netns, server string, name func(i int) string) {
+		var conn net.Conn
+		from.Do(b, func() (err error) {
+			conn, err = net.Dial("udp", server)
+			return err
+		})
+		defer conn.Close()
+		buffer := make([]byte, 4096)
+		i := 0
+		for b.Loop() {
+			i++
+			q := new(dns.Msg)
+			q.SetQuestion(name(i), dns.TypeA)
+			p, err := q.Pack()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := conn.Write(p); err != nil {
+				b.Fatal(err)
+			}
+			if n, err := conn.Read(buffer); err != nil || n < 12 || buffer[3]&15 == dns.RcodeServerFailure {
+				b.Fatalf("%d bytes, %v", n, err)
+			}
+		}
+	}
+	same := func(int) string { return "good.example.com." }
+	fresh := func(i int) string { return fmt.Sprintf("x%d.evil.example.com.", i) }
+	b.Run("cached", func(b *testing.B) { ask(b, s.box, "10.7.0.1:53", same) })
+	b.Run("own", func(b *testing.B) { ask(b, s.box, "10.7.0.1:53", func(int) string { return "ff.hutch." }) })
+	b.Run("forwarded", func(b *testing.B) { ask(b, s.box, "10.7.0.1:53", fresh) })
+	b.Run("dnsmasq", func(b *testing.B) { ask(b, s.internet, "23.45.60.53:53", same) })
 }
