@@ -53,7 +53,7 @@ func Answer(packet []byte, lookup Lookup) (*Reply, error) {
 		return nil, ignored("not a request")
 	case q.HWType != iana.HWTypeEthernet || len(mac) != 6 || mac[0]&1 != 0:
 		return nil, ignored("hardware address %s", mac)
-	case !q.GatewayIPAddr.IsUnspecified() && len(q.GatewayIPAddr) != 0:
+	case !q.GatewayIPAddr.IsUnspecified():
 		return nil, ignored("relayed") // there is no relay between the router and its containers
 	}
 	lease, ok := lookup(mac)
@@ -99,17 +99,16 @@ func reply(q *dhcpv4.DHCPv4, lease api.Lease, kind dhcpv4.MessageType) *Reply {
 	gateway := net.IP(lease.Gateway4.AsSlice())
 	own := lease.Address4.Addr()
 	r := &dhcpv4.DHCPv4{
-		OpCode:         dhcpv4.OpcodeBootReply,
-		HWType:         iana.HWTypeEthernet,
-		TransactionID:  q.TransactionID,
-		Flags:          q.Flags,
-		ClientIPAddr:   net.IPv4zero,
-		YourIPAddr:     net.IPv4zero,
-		ServerIPAddr:   net.IPv4zero,
-		GatewayIPAddr:  net.IPv4zero,
-		ClientHWAddr:   q.ClientHWAddr,
-		Options:        make(dhcpv4.Options),
-		ServerHostName: "",
+		OpCode:        dhcpv4.OpcodeBootReply,
+		HWType:        iana.HWTypeEthernet,
+		TransactionID: q.TransactionID,
+		Flags:         q.Flags,
+		ClientIPAddr:  net.IPv4zero,
+		YourIPAddr:    net.IPv4zero,
+		ServerIPAddr:  net.IPv4zero,
+		GatewayIPAddr: net.IPv4zero,
+		ClientHWAddr:  q.ClientHWAddr,
+		Options:       make(dhcpv4.Options),
 	}
 	r.UpdateOption(dhcpv4.OptMessageType(kind))
 	r.UpdateOption(dhcpv4.OptServerIdentifier(gateway))

@@ -95,7 +95,7 @@ func servers(file []byte, without []netip.Addr) []netip.Addr {
 		if a.IsUnspecified() { // 0.0.0.0 means this machine there
 			a = machine
 		}
-		if a.IsMulticast() || slices.Contains(without, a.WithZone("")) || slices.Contains(found, a) {
+		if !plainZone(a.Zone()) || a.IsMulticast() || slices.Contains(without, a.WithZone("")) || slices.Contains(found, a) {
 			continue
 		}
 		if found = append(found, a); len(found) == maxServers {
@@ -103,4 +103,15 @@ func servers(file []byte, without []netip.Addr) []netip.Addr {
 		}
 	}
 	return found
+}
+
+// plainZone says whether a zone may be an interface's name or number that is
+// safe to print.
+func plainZone(zone string) bool {
+	for _, c := range []byte(zone) {
+		if c <= ' ' || c >= 0x7f || c == '/' {
+			return false
+		}
+	}
+	return len(zone) < 16 // IFNAMSIZ
 }
