@@ -1,16 +1,20 @@
 package attach
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/container/store"
 	"github.com/hutch-project/hutch/internal/sys"
 )
 
@@ -99,4 +103,47 @@ func Raw() (restore func(), err error) {
 		_ = term.Restore(fd, state)
 		_ = unix.SetNonblock(fd, false)
 	}, nil
+}
+
+// detachKey leaves a console: Ctrl-], as telnet(1) and lxc-console's kin have it.
+const detachKey = 0x1d
+
+// Console joins the caller's terminal to the console of the container whose
+// runtime folder is given, until the detach key is typed or the container ends.
+func Console(ctx context.Context, runtimeDir string) error {
+	c, err := sys.DialUnix("unix", filepath.Join(runtimeDir, store.ControlSocket))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	size := TerminalSize()
+	if err := control.NewConn(c, control.MaxAnswer).Write(control.Request{Console: &size}); err != nil {
+		return err
+	}
+	restore, err := Raw()
+	if err != nil {
+		return err
+	}
+	defer restore()
+	go func() {
+		defer c.Close()
+		buffer := make([]byte, 1024)
+		for {
+			n, err := os.Stdin.Read(buffer)
+			at := bytes.IndexByte(buffer[:n], detachKey)
+			if at >= 0 {
+				n = at
+			}
+			if _, writeErr := c.Write(buffer[:n]); err != nil || at >= 0 || writeErr != nil {
+				return
+			}
+		}
+	}()
+	_, err = io.Copy(os.Stdout, c)
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }

@@ -214,15 +214,11 @@ func (s *Supervisor) attachConsole(c *net.UnixConn, size control.Size) {
 		return
 	}
 	if size.Rows > 0 && size.Cols > 0 {
-		window := &unix.Winsize{Row: size.Rows, Col: size.Cols}
-		if err := unix.IoctlSetWinsize(int(s.console.terminal.Fd()), unix.TIOCSWINSZ, window); err != nil {
+		if err := s.console.Resize(size.Rows, size.Cols); err != nil {
 			s.log.Warn("console size", "error", err)
 		}
-		if err := s.console.lent(); err != nil { // Fd made it block
-			s.log.Warn("console", "error", err)
-		}
 	}
-	s.console.attach(c)
+	s.console.Attach(c)
 }
 
 func (s *Supervisor) mount(m control.Mount, source *os.File) error {

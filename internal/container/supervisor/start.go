@@ -19,6 +19,7 @@ import (
 
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
+	"github.com/hutch-project/hutch/internal/container/console"
 	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/container/runtime"
@@ -41,7 +42,7 @@ type Supervisor struct {
 	dir       string // the runtime folder
 	container *runtime.Container
 	screen    Screen // nil without display
-	console   *console
+	console   *console.Console
 	listener  *net.UnixListener
 	run       store.Run
 
@@ -375,13 +376,13 @@ func (s *Supervisor) startAgent() error {
 		return err
 	}
 	defer listener.Close()
-	extra := []*os.File{listener, s.console.terminal, s.agent}
-	p, err := s.container.Run([]string{agentProgram(2), "serve", s.order.User}, s.agentEnv(), extra)
+	var p *runtime.Process
+	err = s.console.Lend(func(master *os.File) error {
+		p, err = s.container.Run([]string{agentProgram(2), "serve", s.order.User}, s.agentEnv(), []*os.File{listener, master, s.agent})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)
-	}
-	if err := s.console.lent(); err != nil {
-		return err
 	}
 	go func() {
 		state, err := p.Wait()
@@ -399,7 +400,7 @@ func (s *Supervisor) agentEnv() []string {
 }
 
 func (s *Supervisor) openConsole(terminal *os.File) error {
-	c, err := openConsole(terminal, filepath.Join(s.layout.Container(s.order.Record.Name), ConsoleLog))
+	c, err := console.Open(terminal, filepath.Join(s.layout.Container(s.order.Record.Name), console.LogName))
 	if err != nil {
 		terminal.Close()
 		return err

@@ -1,4 +1,4 @@
-package supervisor
+package console
 
 import (
 	"errors"
@@ -10,17 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ConsoleLog is the name of the console's log in the container's folder; what was
-// before it, once it is full, has ".1" behind.
-const ConsoleLog = "console.log"
+// LogName is the name of the console's log in the container's folder; what was
+// before it, once it is full, has OldSuffix behind.
+const (
+	LogName   = "console.log"
+	OldSuffix = ".1"
+)
 
-// maxConsole bounds the console's log, in bytes: what a container writes there
+// maxLog bounds the console's log, in bytes: what a container writes there
 // must not fill the disk.
-const maxConsole = 1 << 20
+const maxLog = 1 << 20
 
-// A console reads the container's console for good: into the log, and to whoever
-// is attached.
-type console struct {
+// A Console reads a container's console for good: into the log, and to whoever is
+// attached.
+type Console struct {
 	terminal *os.File // the master, to be passed on
 	master   *os.File // the same, to be read here
 	path     string
@@ -32,7 +35,9 @@ type console struct {
 	done     chan struct{}
 }
 
-func openConsole(terminal *os.File, path string) (*console, error) {
+// Open begins to read the master of a console, which is the Console's from then
+// on, into the log at path.
+func Open(terminal *os.File, path string) (*Console, error) {
 	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func openConsole(terminal *os.File, path string) (*console, error) {
 	if err := unix.SetNonblock(fd, true); err != nil { // through the poller, so that Close ends a read that waits
 		return nil, errors.Join(err, unix.Close(fd), log.Close())
 	}
-	c := &console{
+	c := &Console{
 		terminal: terminal, master: os.NewFile(uintptr(fd), "console"), path: path, log: log, size: info.Size(),
 		attached: map[net.Conn]bool{}, done: make(chan struct{}),
 	}
@@ -57,7 +62,7 @@ func openConsole(terminal *os.File, path string) (*console, error) {
 	return c, nil
 }
 
-func (c *console) read() {
+func (c *Console) read() {
 	defer close(c.done)
 	buffer := make([]byte, 4096)
 	for {
@@ -71,10 +76,10 @@ func (c *console) read() {
 	}
 }
 
-func (c *console) put(data []byte) {
+func (c *Console) put(data []byte) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.size > maxConsole {
+	if c.size > maxLog {
 		c.rotate()
 	}
 	// A full disk loses the log, not the container.
@@ -87,12 +92,12 @@ func (c *console) put(data []byte) {
 	}
 }
 
-func (c *console) rotate() {
+func (c *Console) rotate() {
 	fresh, err := os.OpenFile(c.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return
 	}
-	if err := errors.Join(os.Rename(c.path, c.path+".1"), os.Rename(c.path+".new", c.path)); err != nil {
+	if err := errors.Join(os.Rename(c.path, c.path+OldSuffix), os.Rename(c.path+".new", c.path)); err != nil {
 		fresh.Close()
 		return
 	}
@@ -100,8 +105,8 @@ func (c *console) rotate() {
 	c.log, c.size = fresh, 0
 }
 
-// attach joins a connection to the console until it ends.
-func (c *console) attach(conn net.Conn) {
+// Attach joins a connection to the console until it ends.
+func (c *Console) Attach(conn net.Conn) {
 	c.mutex.Lock()
 	c.attached[conn] = true
 	c.mutex.Unlock()
@@ -112,7 +117,7 @@ func (c *console) attach(conn net.Conn) {
 }
 
 // Close lets go of the console.
-func (c *console) Close() error {
+func (c *Console) Close() error {
 	err := c.master.Close()
 	<-c.done
 	c.mutex.Lock()
@@ -123,6 +128,16 @@ func (c *console) Close() error {
 	return errors.Join(err, c.terminal.Close(), c.log.Close())
 }
 
-// lent must be called after terminal was passed to a child: that made it, and so
-// master, block.
-func (c *console) lent() error { return unix.SetNonblock(int(c.terminal.Fd()), true) }
+// Lend calls f with the master, to be passed to a child.
+func (c *Console) Lend(f func(master *os.File) error) error {
+	err := f(c.terminal)
+	// Passing it on made it, and so what is read here, block.
+	return errors.Join(err, unix.SetNonblock(int(c.terminal.Fd()), true))
+}
+
+// Resize tells the console its size, in characters.
+func (c *Console) Resize(rows, cols uint16) error {
+	return c.Lend(func(master *os.File) error {
+		return unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+}
