@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"image/color"
 	"io"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/hutch-project/hutch/internal/desktop/display"
 	"github.com/hutch-project/hutch/internal/desktop/x11"
 	"github.com/hutch-project/hutch/internal/desktop/xauth"
+	"github.com/hutch-project/hutch/internal/sys"
 	"github.com/hutch-project/hutch/internal/testenv"
 )
 
@@ -324,6 +326,25 @@ func TestProbe(t *testing.T) {
 		if _, err := display.Probe(t.Context(), of(x)); err == nil {
 			t.Error("a server was probed that has ended")
 		}
+	}
+}
+
+func TestScreenshot(t *testing.T) {
+	x := testenv.NewXServer(t)
+	r := newRawClient(t, serve(t, of(x), display.Options{Level: display.Trusted}))
+	if err := sys.Send(r.conn, append(r.fill(r.screen.Width, r.screen.Height, 0x123456), words(43, 0)...)); err != nil { // GetInputFocus
+		t.Fatal(err)
+	}
+	r.answer()
+	picture, err := display.Screenshot(t.Context(), of(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := picture.Bounds().Size(); size.X != 640 || size.Y != 480 {
+		t.Errorf("the picture has %v pixels", size)
+	}
+	if got, want := picture.At(320, 240), (color.RGBA{0x12, 0x34, 0x56, 0xFF}); got != want {
+		t.Errorf("the picture is %v, want %v", got, want)
 	}
 }
 

@@ -63,6 +63,13 @@ func (r *rawClient) answer() ([]byte, []*os.File) {
 	return head, files
 }
 
+// fill paints the upper left part of the root.
+func (r *rawClient) fill(width, height uint16, colour uint32) []byte {
+	gc := r.base + 3
+	return append(words(55, 0, gc, r.screen.Root, 4, colour), // CreateGC, foreground
+		words(70, 0, r.screen.Root, gc, 0, uint32(width)|uint32(height)<<16)...) // PolyFillRectangle
+}
+
 // The server's memory comes to the client, and the client's to the server, with
 // the MIT-SHM extension.
 func TestDescriptorsPass(t *testing.T) {
@@ -102,11 +109,9 @@ func TestDescriptorsPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Something to see, in the pixels' own words: a colour on the root.
-	root := r.screen.Root
-	draw := words(55, 0, r.base+3, root, 4, 0x00123456)                       // CreateGC, foreground
-	draw = append(draw, words(70, 0, root, r.base+3, 0, width|height<<16)...) // PolyFillRectangle
+	draw := r.fill(width, height, 0x123456)
 	get := func(segment uint32) []byte {
-		return words(shm, 4, root, 0, width|height<<16, 0xFFFFFFFF, 2, segment, 0)
+		return words(shm, 4, r.screen.Root, 0, width|height<<16, 0xFFFFFFFF, 2, segment, 0)
 	} // ShmGetImage
 	if err := sys.Send(r.conn, append(append(draw, get(r.base+1)...), get(r.base+2)...)); err != nil {
 		t.Fatal(err)
