@@ -3,6 +3,7 @@ module github.com/hutch-project/hutch
 go 1.26.0
 
 require (
+	github.com/jezek/xgb v1.1.1
 	github.com/moby/profiles/seccomp v0.3.0
 	github.com/opencontainers/cgroups v0.1.0
 	github.com/opencontainers/runc v1.5.2

@@ -134,7 +134,7 @@ func (f Facts) reach(name Name, why string) (Display, string, error) {
 	cookies := "no cookie found"
 	if path, ok := f.authority(name.Number, name.Host != ""); ok {
 		d.AuthorityFile = path
-		cookies = "cookie in " + path
+		cookies = fmt.Sprintf("cookie in %q", path)
 	}
 	return d, fmt.Sprintf("display: %s at %s: %s; %s", number(d), d.Address, why, cookies), nil
 }

@@ -324,8 +324,12 @@ func (b *Broker) refuse(conn net.Conn, order x11.Order, err error) {
 	conn.Write(x11.EncodeFailed(order, "hutch: "+reason+"\n"))
 }
 
-// check says whether a client may in: it must show the container's cookie.
+// check says whether a client may in: it must show the container's cookie, and
+// speak the one version of the protocol that there is.
 func (b *Broker) check(s x11.Setup) error {
+	if s.Major != 11 {
+		return &refusal{"protocol version mismatch", fmt.Errorf("a client speaks version %d of the protocol", s.Major)}
+	}
 	if s.Auth.Name != xauth.Cookie || subtle.ConstantTimeCompare(s.Auth.Data, b.cookie) != 1 {
 		return &refusal{"wrong or no cookie; is XAUTHORITY set?", errors.New("wrong or no cookie")}
 	}

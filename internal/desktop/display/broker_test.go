@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"image/color"
 	"io"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/hutch-project/hutch/internal/desktop/display"
 	"github.com/hutch-project/hutch/internal/desktop/x11"
 	"github.com/hutch-project/hutch/internal/desktop/xauth"
+	"github.com/hutch-project/hutch/internal/sys"
 	"github.com/hutch-project/hutch/internal/testenv"
 )
 
@@ -327,6 +329,25 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestScreenshot(t *testing.T) {
+	x := testenv.NewXServer(t)
+	r := newRawClient(t, serve(t, of(x), display.Options{Level: display.Trusted}))
+	if err := sys.Send(r.conn, append(r.fill(r.screen.Width, r.screen.Height, 0x123456), words(43, 0)...)); err != nil { // GetInputFocus
+		t.Fatal(err)
+	}
+	r.answer()
+	picture, err := display.Screenshot(t.Context(), of(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := picture.Bounds().Size(); size.X != 640 || size.Y != 480 {
+		t.Errorf("the picture has %v pixels", size)
+	}
+	if got, want := picture.At(320, 240), (color.RGBA{0x12, 0x34, 0x56, 0xFF}); got != want {
+		t.Errorf("the picture is %v, want %v", got, want)
+	}
+}
+
 func TestWrongCookie(t *testing.T) {
 	x := testenv.NewXServer(t)
 	b := serve(t, of(x), display.Options{})
@@ -486,6 +507,34 @@ func TestRevokedAtClose(t *testing.T) {
 	}
 }
 
+// What a client can say wrong makes the server no new cookies.
+func TestCookiesAreFew(t *testing.T) {
+	x := testenv.NewXServer(t)
+	tap := newTap(t, x.Path)
+	d := of(x)
+	d.Address.Path = tap.path
+	b := serve(t, d, display.Options{})
+	mustConnect(t, b)
+	for range 10 {
+		for _, s := range []x11.Setup{{Order: x11.Little, Major: 99}, {Order: x11.Big, Major: 11}, {Order: x11.Little, Major: 11, Minor: 99}} {
+			s.Auth = cookie(t, b)
+			x11.Connect(dialBroker(t, b), s) // let in or not
+		}
+	}
+	mustConnect(t, b)
+	different := map[string]bool{}
+	asPerson := 0
+	for _, c := range tap.cookies(t) {
+		different[string(c)] = true
+		if bytes.Equal(c, x.Cookie) {
+			asPerson++
+		}
+	}
+	if len(different) != 2 || asPerson != 1 {
+		t.Errorf("%d cookies were shown, %d times the person's; want 2 and 1", len(different), asPerson)
+	}
+}
+
 func TestSetUpstream(t *testing.T) {
 	testenv.RequireTools(t, "xdpyinfo")
 	one, two := testenv.NewXServer(t), testenv.NewXServer(t)
@@ -574,6 +623,34 @@ func TestStuckClient(t *testing.T) {
 	}
 	if said, err := io.ReadAll(silent); err != nil || len(said) != 0 {
 		t.Errorf("the silent client was told %q, %v", said, err)
+	}
+}
+
+// A server that hangs costs a client its patience, and holds up no Close.
+func TestHangingServer(t *testing.T) {
+	for _, level := range []display.Level{display.Untrusted, display.Trusted} {
+		x := testenv.NewXServer(t)
+		b := serve(t, of(x), display.Options{Level: level, Timeout: time.Second})
+		mustConnect(t, b)
+		if err := syscall.Kill(x.PID(), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		_, err := connect(t, b)
+		wantRefused(t, err, "does not answer")
+		waiting := dialBroker(t, b)
+		if _, err := waiting.Write(x11.Setup{Order: x11.Little, Major: 11, Auth: cookie(t, b)}.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- b.Close() }()
+		select {
+		case <-closed:
+		case <-time.After(patience):
+			t.Error("Close hangs with the server")
+		}
+		if err := syscall.Kill(x.PID(), syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -18,31 +18,40 @@ const (
 	maxRights = 128
 )
 
-var errRights = errors.New("more descriptors at once than X programs send")
+var (
+	errRights = errors.New("more descriptors at once than X programs send")
+	errNoUse  = errors.New("sends descriptors, which no extension for untrusted programs takes")
+)
 
 // relay passes bytes and descriptors both ways until either side ends.
 func (b *Broker) relay(client *net.UnixConn, server net.Conn) {
 	b.all.Go(func() {
-		b.pass(client, server)
+		b.pass(client, server, maxRights)
 		// What the server has said before its end is delivered; then the client's.
 		client.Close()
 		server.Close()
 	})
-	b.pass(server, client)
+	fromClient := maxRights
+	if b.level == Untrusted {
+		// All they could do is to fill the server's queue, at the cost of the kernel.
+		fromClient = 0
+	}
+	b.pass(server, client, fromClient)
 	server.Close()
 	client.Close()
 }
 
-func (b *Broker) pass(to, from net.Conn) {
-	err := b.pump(to, from)
-	if errors.Is(err, errRights) {
+func (b *Broker) pass(to, from net.Conn, rights int) {
+	err := b.pump(to, from, rights)
+	if errors.Is(err, errRights) || errors.Is(err, errNoUse) {
 		b.quiet.warn(b.log, "display: client ended", "error", err)
 	}
 }
 
 // pump moves what arrives from one side to the other. A side that does not read
-// stops the other by its full socket, and nobody else.
-func (b *Broker) pump(to, from net.Conn) error {
+// stops the other by its full socket, and nobody else. A message may carry as many
+// descriptors as rights says.
+func (b *Broker) pump(to, from net.Conn, rights int) error {
 	buf := make([]byte, chunk)
 	source, is := from.(*net.UnixConn)
 	if !is { // over TCP no descriptors come
@@ -69,7 +78,10 @@ func (b *Broker) pump(to, from net.Conn) error {
 				err = errors.Join(err, parseErr)
 			}
 		}
-		if err == nil && flags&unix.MSG_CTRUNC != 0 {
+		if err == nil && rights == 0 && oobn > 0 {
+			err = errNoUse
+		}
+		if err == nil && (flags&unix.MSG_CTRUNC != 0 || len(fds) > rights) {
 			err = errRights
 		}
 		if err == nil && n == 0 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -135,11 +136,16 @@ func open(ctx context.Context, d desktop.Display) (*x11.Client, error) {
 	}
 	stop := closeAtEnd(ctx, conn)
 	client, err := x11.NewClient(conn, auth)
-	if !stop() && err == nil {
-		client.Close()
+	if !stop() { // what failed then failed because the connection was closed
+		if err == nil {
+			client.Close()
+		}
 		err = ctx.Err()
 	}
-	return client, hangUp(err)
+	if err != nil {
+		return nil, hangUp(err)
+	}
+	return client, nil
 }
 
 // closeAtEnd gives a connection the deadline of a context, and closes it where the
@@ -154,7 +160,7 @@ func closeAtEnd(ctx context.Context, conn net.Conn) (stop func() bool) {
 // hangUp names what a server means that hangs up during the setup.
 func hangUp(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
-		return fmt.Errorf("the X server hung up during the connection's setup: %w", err)
+		return fmt.Errorf("the X server hung up during the connection's setup; a display that ssh forwards takes no cookie but ssh's own, so set display = \"trusted\" there (ssh -X keeps programs untrusted by itself): %w", err)
 	}
 	return err
 }
@@ -205,6 +211,9 @@ func (s *session) make(ctx context.Context, d desktop.Display, timeout time.Dura
 	if err != nil {
 		s.client.Close()
 		s.err = err
+		if ctx.Err() != nil {
+			s.err = ctx.Err()
+		}
 	}
 }
 
@@ -297,9 +306,9 @@ func (b *Broker) connect(setup x11.Setup) (conn net.Conn, answer []byte, done fu
 		if err == nil {
 			return conn, answer, func() { b.leave(d, s, false) }, nil
 		}
-		stale := b.ctx.Err() == nil && try == 0
-		b.leave(d, s, true)
-		if !stale {
+		stale := b.ctx.Err() == nil && isStale(err)
+		b.leave(d, s, stale)
+		if !stale || try > 0 {
 			return nil, nil, nil, explain(err)
 		}
 	}
@@ -372,8 +381,24 @@ func explain(err error) error {
 		reason = `the X server of the host cannot confine programs (no SECURITY extension); to trust this container set display = "trusted"`
 	case errors.As(err, &refused):
 		reason = "the X server of the host refused the connection"
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case isTimeout(err):
 		reason = "the X server of the host does not answer"
 	}
 	return &refusal{reason, err}
+}
+
+// isStale says whether another cookie may help. It must not be the client's to
+// decide: each cookie costs the server a connection and memory.
+func isStale(err error) bool {
+	var refused *x11.RefusedError
+	if errors.As(err, &refused) {
+		// The words of every server that descends from the X Consortium's (os/connection.c,
+		// os/mitauth.c); others are "Maximum number of clients reached" and the like.
+		return strings.Contains(refused.Reason, "MIT-MAGIC-COOKIE") || strings.Contains(refused.Reason, "uthoriz")
+	}
+	return !isTimeout(err)
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -136,7 +137,7 @@ func (c *Client) ask(request []byte, timeout time.Duration) (reply, error) {
 		return reply{}, fmt.Errorf("the X server has gone: %w", c.err)
 	case <-deadline.C:
 		c.conn.Close()
-		return reply{}, fmt.Errorf("the X server did not answer within %v", timeout)
+		return reply{}, fmt.Errorf("the X server did not answer within %v: %w", timeout, os.ErrDeadlineExceeded)
 	}
 }
 
