@@ -129,7 +129,7 @@ var forbiddenCalls = []forbidden{
 	{"path/filepath", "EvalSymlinks", nil, "the path is another one by the time it is opened (CVE-2018-15664); sys.OpenIn and sys.OpenBeneath give a descriptor"},
 	{"os", "Chown", nil, "follows a symbolic link that a container put there (CVE-2018-6954); Lchown, or Chown of an open file"},
 	{"os", "FindProcess", nil, "the id may belong to another process by now; sys.Process names one for good"},
-	{"os", "Exit", []string{"cmd", "internal/testenv/cmd", "test"}, "deferred steps of undo do not run; return an error to main"},
+	{"os", "Exit", []string{"cmd", "internal/cli/cmd", "internal/testenv/cmd", "test"}, "deferred steps of undo do not run; return an error to main"},
 	{"golang.org/x/sys/unix", "Kill", []string{"cmd/hutch-agent", "internal/container/agent"}, "the id may belong to another process by now; sys.Process.Signal uses a process descriptor"},
 	{"syscall", "Kill", []string{"cmd/hutch-agent", "internal/container/agent"}, "the id may belong to another process by now; sys.Process.Signal uses a process descriptor"},
 	{"log", "", nil, "lines that are not escaped and know no level; the *slog.Logger of ui.NewLogger"},

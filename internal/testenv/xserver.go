@@ -135,7 +135,7 @@ func (x *XServer) start() error {
 	if line, err := bufio.NewReader(ready).ReadString('\n'); err != nil || strings.TrimSpace(line) != strconv.Itoa(x.Number) {
 		x.Stop()
 		said, _ := os.ReadFile(x.log)
-		return fmt.Errorf("Xvfb :%d said %q (%v): %s", x.Number, line, err, said)
+		return fmt.Errorf("the X server Xvfb :%d said %q (%v): %s", x.Number, line, err, said)
 	}
 	return nil
 }

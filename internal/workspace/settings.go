@@ -88,7 +88,7 @@ func (w *Workspace) lend(m config.Mount, p container.Person, home bool) (order.L
 		l.Target = path.Join(p.Home, m.Target)
 	}
 	// A link is followed now, once; the supervisor refuses one that appears later.
-	resolved, err := filepath.EvalSymlinks(l.Source)
+	resolved, err := filepath.EvalSymlinks(l.Source) //nolint:forbidigo // the result is opened without following links
 	switch {
 	case os.IsNotExist(err) && l.Optional:
 		return l, nil

@@ -70,7 +70,7 @@ func programsDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if self, err = filepath.EvalSymlinks(self); err != nil {
+	if self, err = filepath.EvalSymlinks(self); err != nil { //nolint:forbidigo // our own program, not a container's path
 		return "", err
 	}
 	candidates := []string{filepath.Dir(self), filepath.Join(filepath.Dir(self), "../libexec/hutch")}

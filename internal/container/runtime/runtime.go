@@ -121,6 +121,7 @@ func (c *Container) Start(args, env []string, extra []*os.File) (console *os.Fil
 	if err := c.c.Start(first); err != nil {
 		return nil, nil, err
 	}
+	//lint:ignore SA1019 the runtime sends its console this way, and has no other reader of it to offer before runc 1.6
 	if console, err = utils.RecvFile(ours); err != nil {
 		return nil, nil, fmt.Errorf("the console: %w", err)
 	}
@@ -154,7 +155,7 @@ func delegate(state *libcontainer.State, config configs.Config) error {
 		return err
 	}
 	for _, file := range []string{".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
-		if err := os.Chown(filepath.Join(dir, file), uid, gid); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Lchown(filepath.Join(dir, file), uid, gid); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

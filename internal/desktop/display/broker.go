@@ -117,7 +117,7 @@ func New(dir string, o Options) (b *Broker, err error) {
 	if err := atomicfile.Write(b.AuthorityFile(), file, 0o400); err != nil {
 		return fail(err)
 	}
-	if err := os.Chown(b.AuthorityFile(), int(o.UID), int(o.GID)); err != nil {
+	if err := os.Lchown(b.AuthorityFile(), int(o.UID), int(o.GID)); err != nil {
 		return fail(errors.Join(err, os.Remove(b.AuthorityFile())))
 	}
 	if err := os.Remove(b.Socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func New(dir string, o Options) (b *Broker, err error) {
 	if err != nil {
 		return fail(errors.Join(err, os.Remove(b.AuthorityFile())))
 	}
-	if err := os.Chown(b.Socket(), int(o.UID), int(o.GID)); err != nil {
+	if err := os.Lchown(b.Socket(), int(o.UID), int(o.GID)); err != nil {
 		return fail(errors.Join(err, b.listener.Close(), os.Remove(b.Socket()), os.Remove(b.AuthorityFile())))
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())

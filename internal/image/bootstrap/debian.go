@@ -122,7 +122,7 @@ func debian(ctx context.Context, o Options, host hostFacts, dest string) (Built,
 		return Built{}, err
 	}
 	defer os.RemoveAll(work)
-	if err := os.Chown(work, int(o.FirstID), int(o.FirstID)); err != nil {
+	if err := os.Lchown(work, int(o.FirstID), int(o.FirstID)); err != nil {
 		return Built{}, err
 	}
 	aptOptions := host.apt
@@ -131,7 +131,7 @@ func debian(ctx context.Context, o Options, host hostFacts, dest string) (Built,
 		if err := os.WriteFile(filepath.Join(work, "auth.conf"), host.auth, 0o600); err != nil {
 			return Built{}, err
 		}
-		if err := os.Chown(filepath.Join(work, "auth.conf"), int(o.FirstID), int(o.FirstID)); err != nil {
+		if err := os.Lchown(filepath.Join(work, "auth.conf"), int(o.FirstID), int(o.FirstID)); err != nil {
 			return Built{}, err
 		}
 		aptOptions = append(aptOptions, `Dir::Etc::netrc "`+workInside+`/auth.conf"`)

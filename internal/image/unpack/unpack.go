@@ -189,7 +189,7 @@ func relative(name string) (string, error) {
 		case part == "" || part == ".":
 			continue
 		case part == "..":
-			return "", errors.New("the name climbs out with ..")
+			return "", errors.New("the name climbs out by .. in it")
 		case len(part) > maxElement:
 			return "", fmt.Errorf("a part of the name has %d bytes, at most %d are possible", len(part), maxElement)
 		}

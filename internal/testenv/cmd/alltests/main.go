@@ -6,11 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path"
 	"regexp"
 	"strings"
 	"syscall"
@@ -125,8 +127,12 @@ func fuzz(ctx context.Context, o options, s *summary) {
 // it loses a race with itself (go.dev/issue/75804, mended in Go 1.27).
 var deadline = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \(.*\)\n    context deadline exceeded$`)
 
-// fuzzVerdict leaves the failure out that is none: no input failed.
+// fuzzVerdict leaves the failure out that is none, as no input failed, and finds
+// the one that the go command takes for none: that nothing was fuzzed.
 func fuzzVerdict(err error, out string) error {
+	if err == nil && !strings.Contains(out, "fuzz: elapsed: ") {
+		return errors.New("nothing was fuzzed")
+	}
 	if err != nil && deadline.MatchString(out) && !strings.Contains(out, "Failing input written") {
 		return nil
 	}
@@ -140,8 +146,6 @@ func share(each, budget time.Duration, n int) time.Duration {
 	}
 	return min(each, max(budget/time.Duration(n), 100*time.Millisecond))
 }
-
-var fuzzName = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
 
 // fuzzTargets reads the targets from the packages' test files: go test -list
 // would link a program for each package.
@@ -160,12 +164,14 @@ func fuzzTargets(ctx context.Context, packages []string) ([]target, error) {
 		if !ok {
 			continue
 		}
-		source, err := os.ReadFile(file)
+		syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path.Base(file), err)
+			return nil, err
 		}
-		for _, m := range fuzzName.FindAllSubmatch(source, -1) {
-			targets = append(targets, target{pkg, string(m[1])})
+		for _, d := range syntax.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Fuzz") {
+				targets = append(targets, target{pkg, f.Name.Name})
+			}
 		}
 	}
 	return targets, nil

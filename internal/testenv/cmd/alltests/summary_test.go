@@ -172,7 +172,7 @@ func TestFuzzVerdict(t *testing.T) {
 		out  string
 		want error
 	}{
-		{"passed", nil, "PASS\n", nil},
+		{"passed", nil, "fuzz: elapsed: 2s, execs: 9\nPASS\n", nil},
 		{"the fuzzer's own deadline", failure, "--- FAIL: FuzzX (2.01s)\n    context deadline exceeded\nFAIL\n", nil},
 		{"an input failed in the end", failure, "--- FAIL: FuzzX (2.01s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/1\n", failure},
 		{"the target's own deadline", failure, "--- FAIL: FuzzX (2.01s)\n    --- FAIL: FuzzX (0.00s)\n        x_test.go:1: context deadline exceeded\n", failure},
@@ -181,5 +181,8 @@ func TestFuzzVerdict(t *testing.T) {
 		if got := fuzzVerdict(c.err, c.out); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+	if err := fuzzVerdict(nil, "testing: warning: no fuzz tests to fuzz\nPASS\n"); err == nil {
+		t.Error("nothing was fuzzed, and all is said to be well")
 	}
 }
