@@ -3,6 +3,7 @@ package paths
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -89,6 +90,21 @@ func (l Layout) ContainerRuntime(name string) string {
 
 // Locks is the folder of the lock files, one for each name.
 func (l Layout) Locks() string { return filepath.Join(l.Runtime, "locks") }
+
+// Mountpoint is an empty folder over which each supervisor, in a mount namespace
+// of its own, mounts its container's root filesystem. Unlike the folders beside
+// it, the container's first process, which has no right on the host, must be able
+// to reach it.
+func (l Layout) Mountpoint() string { return filepath.Join(l.Runtime, "rootfs") }
+
+// MakeRuntime makes the runtime folder and the mount point in it.
+func (l Layout) MakeRuntime() error {
+	if err := os.MkdirAll(l.Mountpoint(), 0o755); err != nil {
+		return err
+	}
+	// Whatever the caller's umask: others may pass, not look.
+	return errors.Join(os.Chmod(l.Runtime, 0o711), os.Chmod(l.Mountpoint(), 0o711))
+}
 
 // NetdSocket is where hutchd listens.
 func (l Layout) NetdSocket() string { return filepath.Join(l.Runtime, "hutchd.sock") }

@@ -45,6 +45,9 @@ func Open(log *slog.Logger, progress Progress) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := layout.MakeRuntime(); err != nil {
+		return nil, err
+	}
 	programs, err := programsDir()
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -19,38 +20,31 @@ type Options struct {
 	Layers []string // folders of the image's layers, the lowest first
 	Upper  string   // the private layer, owned by shifted ids
 	Work   string   // overlayfs's own, on the file system of Upper
-	Dir    string   // an existing folder of the caller's, where everything is put
+	Dir    string   // an existing folder of the caller's, for the layers as the container sees them
+	Target string   // where the root filesystem is mounted; the container's root can reach it
 	// UIDs and GIDs map the ids inside to the host's; empty for a privileged
 	// container.
 	UIDs, GIDs []syscall.SysProcIDMap
 }
 
-// A Root is a mounted root filesystem.
-type Root struct {
-	Path string   // where it is mounted, in this mount namespace
-	root *os.File // its folder, as no later mount can cover it
-	o    Options
-}
+// A Root is a mounted root filesystem: its folder, as no later mount can cover it.
+type Root struct{ root *os.File }
 
 // Mount puts the root filesystem together. All of it vanishes with the caller's
 // mount namespace.
 func Mount(o Options) (*Root, error) {
-	dir := filepath.Join(o.Dir, "rootfs")
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, err
-	}
 	layers, err := mountLayers(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := mountOverlay(layers, o, dir); err != nil {
+	if err := mountOverlay(layers, o); err != nil {
 		return nil, err
 	}
-	root, err := sys.OpenRoot(dir)
+	root, err := sys.OpenRoot(o.Target)
 	if err != nil {
 		return nil, err
 	}
-	return &Root{Path: dir, root: root, o: o}, nil
+	return &Root{root: root}, nil
 }
 
 // Close lets go of the descriptor; the mount stays.
@@ -73,7 +67,7 @@ func mountLayers(o Options) ([]string, error) {
 	defer userns.Close()
 	var shown []string
 	for i, layer := range o.Layers {
-		target := filepath.Join(o.Dir, "layer", fmt.Sprint(i))
+		target := layerTarget(o, i)
 		if err := os.MkdirAll(target, 0o700); err != nil {
 			return nil, err
 		}
@@ -84,6 +78,8 @@ func mountLayers(o Options) ([]string, error) {
 	}
 	return shown, nil
 }
+
+func layerTarget(o Options, i int) string { return filepath.Join(o.Dir, "layer", strconv.Itoa(i)) }
 
 func mountMapped(layer, target string, userns *os.File) error {
 	mount, err := sys.CloneMount(layer, false)
@@ -104,7 +100,7 @@ func mountMapped(layer, target string, userns *os.File) error {
 
 // mountOverlay stacks the layers with the file system's own configuration calls:
 // mount(2) would bound all paths together to one page.
-func mountOverlay(layers []string, o Options, dir string) error {
+func mountOverlay(layers []string, o Options) error {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("overlayfs: %w", err)
@@ -147,7 +143,7 @@ func mountOverlay(layers []string, o Options, dir string) error {
 	}
 	mount := os.NewFile(uintptr(fd), o.Upper)
 	defer mount.Close()
-	at, err := sys.OpenRoot(dir)
+	at, err := sys.OpenRoot(o.Target)
 	if err != nil {
 		return err
 	}
@@ -293,16 +289,12 @@ func isDir(f *os.File) (bool, error) {
 // procPath names an open file for the calls that take no descriptor.
 func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// Unmount takes away what Mount put into dir, of a container that has ended. What
-// is not mounted is no error.
-func Unmount(dir string) error {
-	targets := []string{filepath.Join(dir, "rootfs")}
-	layers, err := os.ReadDir(filepath.Join(dir, "layer"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	for _, l := range layers {
-		targets = append(targets, filepath.Join(dir, "layer", l.Name()))
+// Unmount takes away what Mount mounted, of a container that has ended. What is
+// not mounted is no error.
+func Unmount(o Options) error {
+	targets := []string{o.Target}
+	for i := range o.Layers {
+		targets = append(targets, layerTarget(o, i))
 	}
 	for _, target := range targets {
 		err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)

@@ -116,7 +116,7 @@ func (s *Supervisor) Start(ctx context.Context, o order.Order) (err error) {
 	}
 	defer root.Close()
 	s.log.Debug("root filesystem mounted")
-	if err := s.launch(ctx, root.Path); err != nil {
+	if err := s.launch(); err != nil {
 		return err
 	}
 	s.log.Debug("container runs")
@@ -164,12 +164,12 @@ func (s *Supervisor) openDisplay(ctx context.Context) error {
 func (s *Supervisor) assemble() (*rootfs.Root, error) {
 	o := s.order
 	dir := s.layout.Container(o.Record.Name)
-	options := rootfs.Options{Layers: o.Layers, Upper: rootfs.UpperDir(dir), Work: rootfs.WorkDir(dir), Dir: s.dir}
+	options := rootfs.Options{Layers: o.Layers, Upper: rootfs.UpperDir(dir), Work: rootfs.WorkDir(dir), Dir: s.dir, Target: s.layout.Mountpoint()}
 	if !o.Privileged {
 		options.UIDs, options.GIDs = idMap(o.UIDs), idMap(o.GIDs)
 	}
 	root, err := rootfs.Mount(options)
-	s.down.Push("unmount the root filesystem", func() error { return rootfs.Unmount(s.dir) })
+	s.down.Push("unmount the root filesystem", func() error { return rootfs.Unmount(options) })
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func under(path, dir string) bool {
 func agentProgram(extra int) string { return "/proc/self/fd/" + strconv.Itoa(3+extra) }
 
 // launch makes the namespaces, joins the network, and lets init and the agent go.
-func (s *Supervisor) launch(ctx context.Context, rootPath string) error {
+func (s *Supervisor) launch() error {
 	o := s.order
 	name := o.Record.Name
 	first := []string{"/sbin/init"}
@@ -283,7 +283,7 @@ func (s *Supervisor) launch(ctx context.Context, rootPath string) error {
 		first = []string{agentProgram(0), "init"}
 	}
 	built, err := spec.Build(spec.Wanted{
-		Name: name, Rootfs: rootPath, Init: first, NoNewPrivs: o.Init == "app", Privileged: o.Privileged,
+		Name: name, Rootfs: s.layout.Mountpoint(), Init: first, NoNewPrivs: o.Init == "app", Privileged: o.Privileged,
 		UIDs: o.UIDs, GIDs: o.GIDs,
 		Memory: o.Limits.Memory, CPUs: o.Limits.CPUs, PIDs: o.Limits.PIDs,
 		Env:        []string{"container=hutch", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
