@@ -124,6 +124,12 @@ func NewNamespace(kind int) (*os.File, error) {
 			return
 		}
 		path := "/proc/thread-self/ns/net"
+		if kind == unix.CLONE_NEWNET {
+			// No address is tentative for a second: before and after look alike.
+			for _, c := range []string{"all", "default"} {
+				os.WriteFile("/proc/sys/net/ipv6/conf/"+c+"/accept_dad", []byte("0"), 0)
+			}
+		}
 		if kind == unix.CLONE_NEWNS {
 			path = "/proc/thread-self/ns/mnt"
 			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

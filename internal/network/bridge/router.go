@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -148,6 +150,17 @@ func settle() error {
 // Ensure makes what is missing of the link between host and router and of the
 // bridge, and changes nothing that is right.
 func (r *Router) Ensure(s network.Subnets) error {
+	// Without a loopback there is no table of local addresses, and without that no
+	// gateway is believed in.
+	lo, err := r.inside.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if lo.Attrs().Flags&net.FlagUp == 0 {
+		if err := r.inside.LinkSetUp(lo); err != nil {
+			return err
+		}
+	}
 	if err := r.ensureLink(s); err != nil {
 		return fmt.Errorf("link to the router: %w", err)
 	}
@@ -368,3 +381,25 @@ func missingIsFine(err error) error {
 // In runs f on a thread inside the router, so that the sockets it makes are the
 // router's.
 func (r *Router) In(f func() error) error { return sys.InNamespace(r.ns, unix.CLONE_NEWNET, f) }
+
+// Watch calls changed whenever a link of the router's may have changed, until the
+// context ends.
+func (r *Router) Watch(ctx context.Context, changed func()) error {
+	socket, err := nl.SubscribeAt(netns.NsHandle(r.ns.Fd()), netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	if err != nil {
+		return fmt.Errorf("watch the router's links: %w", err)
+	}
+	context.AfterFunc(ctx, socket.Close)
+	go func() {
+		for ctx.Err() == nil {
+			_, _, err := socket.Receive()
+			if ctx.Err() == nil {
+				changed()
+			}
+			if err == unix.EBADF {
+				return
+			}
+		}
+	}()
+	return nil
+}

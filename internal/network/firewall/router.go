@@ -302,8 +302,8 @@ func (r *Router) writeBridge() error {
 	kind := func(number uint16) match { return match{load(linkHeader, 12, 2, first), equal(big16(number))} }
 
 	in4 := plain(r.conn, t, "ip4")
-	in4(match{port, sender, load(netHeader, ip4.source, 4, afterEther), in(r.sets.owners4)}, accept())
-	in4(match{load(netHeader, ip4.source, 4, first), equal(make([]byte, 4))},
+	in4(kind(etherIP4), match{port, sender, load(netHeader, ip4.source, 4, afterEther), in(r.sets.owners4)}, accept())
+	in4(kind(etherIP4), match{load(netHeader, ip4.source, 4, first), equal(make([]byte, 4))},
 		match{load(netHeader, ip4.dest, 4, first), equal([]byte{255, 255, 255, 255})},
 		protocol(unix.IPPROTO_UDP), sourcePort(68), destPort(67), accept()) // DHCP, before there is an address
 	in4(drop())
@@ -312,24 +312,24 @@ func (r *Router) writeBridge() error {
 	// hear it. A probe comes from no address (RFC 5227).
 	arp := plain(r.conn, t, "arp")
 	inside := load(netHeader, 8, 6, afterName)
-	arp(match{port, inside, load(netHeader, 14, 4, afterEther), in(r.sets.owners4)}, accept())
-	arp(match{port, inside, in(r.sets.owners)}, match{load(netHeader, 14, 4, first), equal(make([]byte, 4))}, accept())
+	arp(kind(etherARP), match{port, inside, load(netHeader, 14, 4, afterEther), in(r.sets.owners4)}, accept())
+	arp(kind(etherARP), match{port, inside, in(r.sets.owners)}, match{load(netHeader, 14, 4, first), equal(make([]byte, 4))}, accept())
 	arp(drop())
 
 	in6 := plain(r.conn, t, "ip6")
-	in6(ip6.icmpType(routerAdvertisement), drop())
-	in6(ip6.icmpType(redirect6), drop())
-	in6(match{port, sender, load(netHeader, ip6.source, 16, afterEther), in(r.sets.owners6)}, accept())
+	in6(kind(etherIP6), ip6.icmpType(routerAdvertisement), drop())
+	in6(kind(etherIP6), ip6.icmpType(redirect6), drop())
+	in6(kind(etherIP6), match{port, sender, load(netHeader, ip6.source, 16, afterEther), in(r.sets.owners6)}, accept())
 	for _, number := range []byte{routerSolicitation, neighborSolicitation, listenerReport} {
-		in6(match{load(netHeader, ip6.source, 16, first), equal(make([]byte, 16))}, ip6.icmpType(number), accept())
+		in6(kind(etherIP6), match{load(netHeader, ip6.source, 16, first), equal(make([]byte, 16))}, ip6.icmpType(number), accept())
 	}
 	in6(drop())
 
-	in := hooked(r.conn, t, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
-	in(match{port, sender, notIn(r.sets.owners)}, drop())
-	in(kind(etherIP4), jump("ip4"))
-	in(kind(etherARP), jump("arp"))
-	in(kind(etherIP6), jump("ip6"))
-	in(drop())
+	ports := hooked(r.conn, t, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	ports(match{port, sender, notIn(r.sets.owners)}, drop())
+	ports(kind(etherIP4), jump("ip4"))
+	ports(kind(etherARP), jump("arp"))
+	ports(kind(etherIP6), jump("ip6"))
+	ports(drop())
 	return nil
 }

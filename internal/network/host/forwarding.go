@@ -48,12 +48,32 @@ const allForwarding6 = "ipv6/conf/all/forwarding"
 // that even a hutchd that was killed puts it back.
 type Forwarding struct{ Record string }
 
-// Apply sets what is wanted, puts back what is no longer, and says which settings
-// are on for hutch alone.
-func (f Forwarding) Apply(wanted []Setting) (forced []Setting, err error) {
+// Guard says what Apply would make forward for hutch alone.
+func (f Forwarding) Guard(wanted []Setting) (Guard, error) {
 	before, err := f.load()
 	if err != nil {
-		return nil, err
+		return Guard{}, err
+	}
+	var forced []Setting
+	for _, s := range wanted {
+		old, known := before[s.File]
+		if !known {
+			if old, err = get(s.File); err != nil {
+				continue // gone with its interface, or no IPv6
+			}
+		}
+		if old != s.Value {
+			forced = append(forced, s)
+		}
+	}
+	return guardFor(forced), nil
+}
+
+// Apply sets what is wanted and puts back what no longer is.
+func (f Forwarding) Apply(wanted []Setting) error {
+	before, err := f.load()
+	if err != nil {
+		return err
 	}
 	changed := false
 	var failures []error
@@ -74,32 +94,29 @@ func (f Forwarding) Apply(wanted []Setting) (forced []Setting, err error) {
 			failures = append(failures, err)
 			continue
 		}
-		old, known := before[s.File]
-		if now != s.Value {
-			todo = append(todo, s)
-			if !known {
-				before[s.File], old, known = now, now, true
-				changed = true
-			}
+		if now == s.Value {
+			continue
 		}
-		if known && old != s.Value {
-			forced = append(forced, s)
+		todo = append(todo, s)
+		if _, known := before[s.File]; !known {
+			before[s.File] = now
+			changed = true
 		}
 	}
 	if changed { // before the settings are: a record too much does no harm
 		if err := f.save(before); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, s := range todo {
 		failures = append(failures, put(s))
 	}
-	return forced, errors.Join(failures...)
+	return errors.Join(failures...)
 }
 
 // Restore puts everything back and forgets the record.
 func (f Forwarding) Restore() error {
-	_, err := f.Apply(nil)
+	err := f.Apply(nil)
 	if err == nil {
 		err = os.Remove(f.Record)
 	}
@@ -140,8 +157,8 @@ type Guard struct {
 	All6           bool // forwarding of IPv6 had to be turned on for all
 }
 
-// GuardFor reads the guard off the settings that are on for hutch alone.
-func GuardFor(forced []Setting) Guard {
+// guardFor reads the guard off the settings that are on for hutch alone.
+func guardFor(forced []Setting) Guard {
 	var g Guard
 	for _, s := range forced {
 		part := strings.Split(s.File, "/")
