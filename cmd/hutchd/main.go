@@ -1,0 +1,74 @@
+// Hutchd keeps the network of containers: the router between them and everything
+// else. It runs as root, one per machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hutch-project/hutch/internal/network/netd"
+	"github.com/hutch-project/hutch/internal/paths"
+)
+
+// version is set by the linker.
+var version = "development"
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "hutchd:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("hutchd", flag.ContinueOnError)
+	idle := flags.Duration("idle", 60*time.Second, "withdraw and end after this time without a container; 0 is never")
+	cleanup := flags.Bool("cleanup", false, "stop a running hutchd, remove all it has made on this machine, and end")
+	level := flags.String("log-level", "info", "debug, info, warn or error")
+	showVersion := flags.Bool("version", false, "print the version and end")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("argument %q: hutchd takes none", flags.Arg(0))
+	}
+	if *idle < 0 {
+		return fmt.Errorf("--idle=%v: must not be negative", *idle)
+	}
+	if *showVersion {
+		fmt.Println("hutchd", version)
+		return nil
+	}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(*level)); err != nil {
+		return fmt.Errorf("--log-level=%q: must be debug, info, warn or error", *level)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+	layout, err := paths.System()
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("must be run as root")
+	}
+	if *cleanup {
+		return netd.Cleanup(layout)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	return netd.Run(ctx, netd.Options{Layout: layout, Idle: *idle, Version: version, Log: log, Services: services})
+}
+
+// services makes what answers containers in the router.
+func services(*netd.Engine) ([]netd.Service, error) { return nil, nil }
