@@ -49,7 +49,7 @@ func leftBeside(t *testing.T, dest string) {
 	if err != nil || strings.Contains(string(mounts), dest) {
 		t.Errorf("a mount is left (%v)", err)
 	}
-	if pids := processesOf(t, DefaultFirstID); len(pids) > 0 {
+	if pids := processesOf(t, firstID()); len(pids) > 0 {
 		t.Errorf("processes are left: %v", pids)
 	}
 }
@@ -72,10 +72,12 @@ func processesOf(t *testing.T, first uint32) []string {
 	return found
 }
 
-// The ranges of ids tell the processes of one test from those of others that
-// run beside it.
-func optionsFor(t *testing.T, mirror string) Options {
-	return Options{Release: "bookworm", Mirror: mirror, FirstID: DefaultFirstID}
+// firstID is this test process's own, so that its processes can be told from
+// those of others that run beside it.
+func firstID() uint32 { return DefaultFirstID + uint32(1+os.Getpid()%1000)*idCount }
+
+func optionsFor(mirror string) Options {
+	return Options{Release: "bookworm", Mirror: mirror, FirstID: firstID()}
 }
 
 func TestFailuresHaveAKindAndARemedy(t *testing.T) {
@@ -106,11 +108,10 @@ func TestFailuresHaveAKindAndARemedy(t *testing.T) {
 		"unsigned":        {func(o *Options) { o.Mirror = unsigned.URL + "/debian" }, BadSignature},
 		"no keyring":      {func(o *Options) { o.Keyring = "/nonexistent/keyring.gpg" }, NoKeyring},
 		"someone's key":   {func(o *Options) { o.Mirror = ""; o.Keyring = otherKeyring(t) }, BadSignature},
-		"no such package": {func(o *Options) { o.Mirror = ""; o.Packages = []string{"hutch-has-no-such-package"} }, UnknownPackage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dest := newDest(t)
-			o := optionsFor(t, dead)
+			o := optionsFor(dead)
 			c.change(&o)
 			_, err := Debian(context.Background(), o, dest)
 			e, is := errors.AsType[*Error](err)
@@ -119,6 +120,28 @@ func TestFailuresHaveAKindAndARemedy(t *testing.T) {
 			}
 			leftBeside(t, dest)
 		})
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for line, want := range map[string]Kind{
+		"E: Unable to locate package hutch-has-no-such-package":                               UnknownPackage,
+		"Err:1 http://m.example trixie InRelease\tCould not resolve 'm.example'":              Unreachable,
+		"E: Release file for http://m.example/InRelease is expired (invalid since 3d)":        Expired,
+		"W: GPG error: http://m.example InRelease: signatures couldn't be verified NO_PUBKEY": BadSignature,
+		"E: You don't have enough free space in /tmp/x/var/cache/apt/archives/.":              DiskFull,
+		"dpkg: error processing package x (--install):":                                       Failed,
+		"something \x1b[31m": Failed,
+	} {
+		err := classify([]string{"I: running", line, "I: cleaning up"}, errors.New("exit status 1"))
+		if e, is := errors.AsType[*Error](err); !is || e.Kind != want || strings.ContainsAny(err.Error(), "\x1b\t\n") {
+			t.Errorf("%q is %v, want %s", line, err, want)
+		}
+	}
+	// The cause outweighs what it brings about.
+	err := classify([]string{"E: Failed to fetch http://m.example/x", "write: No space left on device"}, nil)
+	if e, is := errors.AsType[*Error](err); !is || e.Kind != DiskFull {
+		t.Errorf("a full disk is %v", err)
 	}
 }
 
@@ -143,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Mkdir(dest, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	o := optionsFor(t, "")
+	o := optionsFor("")
 	_, err := Debian(context.Background(), o, dest)
 	if e, is := errors.AsType[*Error](err); !is || e.Kind != DiskFull {
 		t.Errorf("got %v, want %s", err, DiskFull)
@@ -160,7 +183,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 			dest := newDest(t)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			o := optionsFor(t, "")
+			o := optionsFor("")
 			reached := false
 			o.Progress = func(p Progress) {
 				if p.Phase == phase {
