@@ -71,6 +71,14 @@ func InNamespace(ns *os.File, kind int, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread can not end: it would stay in the namespace, keep it
+			// alive, and make /proc/self show it. While this one holds it, another
+			// goroutine runs on another.
+			result <- InNamespace(ns, kind, f)
+			runtime.UnlockOSThread()
+			return
+		}
 		if kind == unix.CLONE_NEWNS {
 			// The folder of the thread must be its own before it may move.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {

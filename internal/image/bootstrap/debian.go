@@ -108,8 +108,9 @@ func debian(ctx context.Context, o Options, host hostFacts, dest string) (Built,
 	if err != nil {
 		return Built{}, &Error{Kind: NoProgram, Detail: "the program mmdebstrap is not installed"}
 	}
-	if _, err := os.Stat(o.Keyring); err != nil {
-		return Built{}, &Error{Kind: NoKeyring, Detail: fmt.Sprintf("the keyring %s can not be read: %v", o.Keyring, errors.Unwrap(err))}
+	keys, err := os.ReadFile(o.Keyring)
+	if err != nil {
+		return Built{}, &Error{Kind: NoKeyring, Detail: fmt.Sprintf("the keyring %q can not be read: %v", o.Keyring, errors.Unwrap(err))}
 	}
 	archive := ChooseArchive(o.Mirror, host.id, host.codename, host.sources, o.Release)
 	built := Built{Archive: archive}
@@ -125,16 +126,29 @@ func debian(ctx context.Context, o Options, host hostFacts, dest string) (Built,
 	if err := os.Lchown(work, int(o.FirstID), int(o.FirstID)); err != nil {
 		return Built{}, err
 	}
+	// Keyring and credentials are copied to where mmdebstrap can read them; they
+	// lie outside of the tree that packages see.
+	lend := func(name string, data []byte) (inside string, err error) {
+		path := filepath.Join(work, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			return "", err
+		}
+		return filepath.Join(workInside, name), os.Lchown(path, int(o.FirstID), int(o.FirstID))
+	}
+	name := "keyring.gpg"
+	if filepath.Ext(o.Keyring) == ".asc" { // apt tells armoured keys by their name
+		name = "keyring.asc"
+	}
+	if o.Keyring, err = lend(name, keys); err != nil {
+		return Built{}, err
+	}
 	aptOptions := host.apt
 	if len(host.auth) > 0 {
-		// The credentials lie outside of the tree that packages see.
-		if err := os.WriteFile(filepath.Join(work, "auth.conf"), host.auth, 0o600); err != nil {
+		auth, err := lend("auth.conf", host.auth)
+		if err != nil {
 			return Built{}, err
 		}
-		if err := os.Lchown(filepath.Join(work, "auth.conf"), int(o.FirstID), int(o.FirstID)); err != nil {
-			return Built{}, err
-		}
-		aptOptions = append(aptOptions, `Dir::Etc::netrc "`+workInside+`/auth.conf"`)
+		aptOptions = append(aptOptions, `Dir::Etc::netrc "`+auth+`"`)
 	}
 
 	run := &run{
@@ -187,8 +201,8 @@ func (o Options) check() error {
 			return fmt.Errorf("mirror %.200q is not an http or https address", o.Mirror)
 		}
 	}
-	if strings.ContainsAny(o.Keyring, "\"\n\\,") || !filepath.IsAbs(o.Keyring) {
-		return fmt.Errorf("keyring %q: must be an absolute path without quotation marks and commas", o.Keyring)
+	if !filepath.IsAbs(o.Keyring) {
+		return fmt.Errorf("keyring %q: must be an absolute path", o.Keyring)
 	}
 	return nil
 }
@@ -208,7 +222,6 @@ func arguments(o Options, archive Archive, aptOptions []string) []string {
 		"--variant=apt", // packages of priority "required" and apt
 		"--format=tar",
 		"--include=" + strings.Join(append(append([]string{}, basePackages...), o.Packages...), ","),
-		"--keyring=" + o.Keyring,
 		"--skip=check/signed-by,chroot/mount/sys", // the image's list is written later; a namespace without a network of its own may not mount sysfs
 		`--aptopt=Acquire::Languages "none"`,
 	}
@@ -219,7 +232,11 @@ func arguments(o Options, archive Archive, aptOptions []string) []string {
 		args = append(args, "--aptopt="+option)
 	}
 	args = append(args, o.Release, "-")
-	return append(args, archive.Lines(o.Release)...)
+	for _, line := range archive.Lines(o.Release) {
+		// --keyring alone would let the host's other keys sign, too.
+		args = append(args, "deb [signed-by="+o.Keyring+"]"+strings.TrimPrefix(line, "deb"))
+	}
+	return args
 }
 
 // A run is one call of mmdebstrap.
@@ -338,6 +355,10 @@ func mountFor(pid int, work string) error {
 		return err
 	}
 	defer mount.Close()
+	// Or what mmdebstrap mounts below it would appear on the host, and stay.
+	if err := sys.MakePrivate(mount); err != nil {
+		return err
+	}
 	return sys.InNamespace(ns, unix.CLONE_NEWNS, func() error {
 		target, err := sys.OpenRoot(workInside)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -67,7 +68,6 @@ func (m *meter) line(line string) bool {
 // barPercent reads the bar that mmdebstrap draws on a terminal:
 // "installing:  45.20 [====>    ]", the word being optional.
 func barPercent(line string) (float64, bool) {
-	line = strings.TrimPrefix(line, "\x1b[2K")
 	head, _, found := strings.Cut(line, " [")
 	if !found {
 		return 0, false
@@ -82,6 +82,10 @@ func barPercent(line string) (float64, bool) {
 	return percent, true
 }
 
+// escapes are the sequences by which mmdebstrap colours words and clears a line
+// (ECMA-48, CSI).
+var escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+
 // maxTold bounds how many lines of mmdebstrap's output are kept for the error.
 const maxTold = 400
 
@@ -94,7 +98,7 @@ func watch(terminal io.Reader, report func(Progress)) []string {
 	scan.Buffer(nil, 1<<20)
 	scan.Split(splitLines)
 	for scan.Scan() {
-		line := strings.TrimPrefix(scan.Text(), "\x1b[2K")
+		line := escapes.ReplaceAllString(scan.Text(), "")
 		if line == "" {
 			continue
 		}

@@ -165,15 +165,19 @@ func ChooseArchive(set, hostID, codename string, sources []Source, wanted string
 	if hostID != "debian" || codename == "" {
 		return DefaultArchive
 	}
-	main := mirrorOf(sources, codename, []string{codename, hostWord(codename)})
+	// The list may call the host's release by its age; the mirror is the same.
+	var plain, security []string
+	for _, suite := range []string{codename, "stable", "oldstable", "testing", "unstable"} {
+		plain = append(plain, suite)
+		security = append(security, suite+"-security", suite+"/updates")
+	}
+	main := mirrorOf(sources, plain)
 	if main == nil {
 		return DefaultArchive
 	}
 	a := Archive{Main: main.URIs[0], Security: DefaultArchive.Security, Kind: "host"}
-	security := mirrorOf(sources, codename+"-security",
-		[]string{codename + "-security", codename + "/updates", hostWord(codename) + "-security"})
-	if security != nil {
-		a.Security = security.URIs[0]
+	if s := mirrorOf(sources, security); s != nil {
+		a.Security = s.URIs[0]
 	}
 	for _, c := range main.Components {
 		known := c == "main" || c == "contrib" || c == "non-free" ||
@@ -185,19 +189,9 @@ func ChooseArchive(set, hostID, codename string, sources []Source, wanted string
 	return a
 }
 
-// hostWord is the word that a sources list may use for a release that is also
-// "stable" and so on; none is used here, since the word moves on while the host
-// stays.
-func hostWord(codename string) string {
-	if codename == "sid" {
-		return "unstable"
-	}
-	return codename
-}
-
 // mirrorOf returns the first source of Debian's that carries one of the suites,
-// with the one address in it that can be used.
-func mirrorOf(sources []Source, _ string, suites []string) *Source {
+// with its first address that can be used as the only one.
+func mirrorOf(sources []Source, suites []string) *Source {
 	for _, s := range sources {
 		if !slices.Contains(s.Components, "main") || !slices.ContainsFunc(s.Suites, func(suite string) bool {
 			return slices.Contains(suites, strings.TrimSuffix(suite, "/"))
