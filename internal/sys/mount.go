@@ -64,10 +64,9 @@ func MoveMount(mount, target *os.File) error {
 	return nil
 }
 
-// InNamespace runs f on a thread of its own that has entered the given namespace
-// (setns(2)); the thread is thrown away afterwards. kind is one of
-// unix.CLONE_NEWNS and CLONE_NEWNET.
-func InNamespace(ns *os.File, kind int, f func() error) error {
+// OnOwnThread runs f on a thread of its own that is thrown away afterwards: what f
+// does to the thread's namespaces and credentials ends with it.
+func OnOwnThread(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -75,22 +74,28 @@ func InNamespace(ns *os.File, kind int, f func() error) error {
 			// The first thread can not end: it would stay in the namespace, keep it
 			// alive, and make /proc/self show it. While this one holds it, another
 			// goroutine runs on another.
-			result <- InNamespace(ns, kind, f)
+			result <- OnOwnThread(f)
 			runtime.UnlockOSThread()
-			return
-		}
-		if kind == unix.CLONE_NEWNS {
-			// The folder of the thread must be its own before it may move.
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				result <- os.NewSyscallError("unshare", err)
-				return
-			}
-		}
-		if err := unix.Setns(int(ns.Fd()), kind); err != nil {
-			result <- os.NewSyscallError("setns", err)
 			return
 		}
 		result <- f()
 	}()
 	return <-result
+}
+
+// InNamespace runs f on a thread of its own that has entered the given namespace
+// (setns(2)). kind is one of unix.CLONE_NEWNS and CLONE_NEWNET.
+func InNamespace(ns *os.File, kind int, f func() error) error {
+	return OnOwnThread(func() error {
+		if kind == unix.CLONE_NEWNS {
+			// The folder of the thread must be its own before it may move.
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return os.NewSyscallError("unshare", err)
+			}
+		}
+		if err := unix.Setns(int(ns.Fd()), kind); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		return f()
+	})
 }

@@ -49,20 +49,19 @@ func openat2(root *os.File, path string, flags int, perm os.FileMode, resolve ui
 	}
 }
 
-// RemoveTree removes a folder and all below it, but never enters a folder that is
+// RemoveTree removes a folder and all below it, if it is there, but never enters a folder that is
 // a mount point in the caller's namespace: it fails there, and what is mounted
 // stays whole.
 func RemoveTree(dir string) error {
 	parent, err := OpenRoot(filepath.Dir(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	err = removeAt(parent, filepath.Base(dir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return removeAt(parent, filepath.Base(dir))
 }
 
 func removeAt(parent *os.File, name string) error {

@@ -331,7 +331,7 @@ func (w *Workstation) In(ns *os.File, f func() error) error {
 // workstation; its children follow. It must not set Pdeathsig, as the thread that
 // starts it ends.
 func (w *Workstation) Start(ns *os.File, c *exec.Cmd) error {
-	return sys.InNamespace(w.mounts, unix.CLONE_NEWNS, func() error {
+	return w.inMounts(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("setns", err)
 		}
@@ -344,6 +344,10 @@ func (w *Workstation) Start(ns *os.File, c *exec.Cmd) error {
 		}
 		return c.Start()
 	})
+}
+
+func (w *Workstation) inMounts(f func() error) error {
+	return sys.InNamespace(w.mounts, unix.CLONE_NEWNS, f)
 }
 
 // Run runs a command as Start does and returns all that it printed.

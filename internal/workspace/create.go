@@ -267,9 +267,14 @@ func (w *Workspace) files(r container.Record, layers []string, own ownerOf) ([]r
 		{Path: "etc", Dir: true, Mode: 0o755, Owner: root},
 		{Path: "etc/hostname", Data: []byte(r.Name + "\n"), Mode: 0o644, Owner: root},
 		{Path: "etc/machine-id", Data: []byte(r.MachineID + "\n"), Mode: 0o444, Owner: root},
+	}
+	if r.Build { // nothing of a person gets into an image
+		return files, nil
+	}
+	files = append(files, []rootfs.File{
 		{Path: "etc/passwd", Data: accounts.Passwd, Mode: 0o644, Owner: root},
 		{Path: "etc/group", Data: accounts.Group, Mode: 0o644, Owner: root},
-	}
+	}...)
 	if accounts.Shadow != nil {
 		files = append(files, rootfs.File{Path: "etc/shadow", Data: accounts.Shadow, Mode: 0o640, Owner: own(0, shadow)})
 	}

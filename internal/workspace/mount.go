@@ -16,6 +16,7 @@ import (
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/order"
+	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/sys"
 )
 
@@ -51,7 +52,12 @@ func (w *Workspace) lendLive(ctx context.Context, name string, l order.Lent) err
 		return fmt.Errorf("mount: %w", err)
 	}
 	defer source.Close()
-	_, err = w.ask(ctx, name, control.Request{Mount: &control.Mount{Target: l.Target, ReadOnly: l.ReadOnly}}, answerTime, source)
+	mount, err := rootfs.Lendable(source, l.ReadOnly)
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	_, err = w.ask(ctx, name, control.Request{Mount: &control.Mount{Source: l.Source, Target: l.Target}}, answerTime, mount)
 	return err
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -182,7 +181,11 @@ func (w *Workspace) supervise(ctx context.Context, name string, data []byte, loc
 	ours, theirs := os.NewFile(uintptr(fds[0]), "report"), os.NewFile(uintptr(fds[1]), "report")
 	defer ours.Close()
 	defer theirs.Close()
-	log, err := os.OpenFile(filepath.Join(w.Layout.Container(name), "supervisor.log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if args[0] == "start" {
+		flags |= os.O_TRUNC
+	}
+	log, err := os.OpenFile(filepath.Join(w.Layout.Container(name), "supervisor.log"), flags, 0o600)
 	if err != nil {
 		return report, err
 	}
@@ -233,19 +236,15 @@ func (w *Workspace) childEnv() []string {
 // startApart starts a program in a mount namespace of its own that receives the
 // host's mounts and sends none.
 func startApart(c *exec.Cmd) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread has left the namespace
-		err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS))
-		if err == nil {
-			err = os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""))
+	return sys.OnOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return os.NewSyscallError("unshare", err)
 		}
-		if err == nil {
-			err = c.Start()
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+			return os.NewSyscallError("mount", err)
 		}
-		result <- err
-	}()
-	return <-result
+		return c.Start()
+	})
 }
 
 // settleTime is how long a container that is on its way, up or down, is waited

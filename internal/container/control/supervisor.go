@@ -21,12 +21,11 @@ type Stop struct {
 	Force   bool          `json:"force"`
 }
 
-// Mount lends a folder, file or socket. The source comes as descriptor 0, opened
-// with O_PATH, so that it can not change between check and use.
+// Mount lends a folder, file or socket. It comes as descriptor 0, a mount that is
+// in no namespace, made where its source was checked: no path is looked up again.
 type Mount struct {
-	Target   string `json:"target"` // absolute, inside
-	ReadOnly bool   `json:"read_only"`
-	Dir      bool   `json:"dir"` // the source is a folder
+	Source string `json:"source"` // for people
+	Target string `json:"target"` // absolute, inside
 }
 
 // Limits of a running container.

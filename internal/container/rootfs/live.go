@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,24 +17,19 @@ import (
 // user namespace of its own is what makes the kernel lock it. See LockMain.
 const LockArgument = "lock-mount"
 
-// LendLive lends a folder, file or socket to a container that runs: source was
-// opened with O_PATH, target is a path inside. Links in the container's files lead
-// nowhere but inside.
-func LendLive(mountns, source *os.File, target string, readOnly bool, owner Owner) error {
-	mount, err := lendable(source, readOnly)
+// LendLive lends a folder, file or socket to a container that runs: mount is of
+// Lendable, target is a path inside. Links in the container's files lead nowhere
+// but inside.
+func LendLive(mountns, mount *os.File, target string, owner Owner) error {
+	dir, err := isDir(mount)
 	if err != nil {
 		return err
 	}
-	defer mount.Close()
 	locked, err := lock(mount)
 	if err != nil {
 		return err
 	}
 	defer locked.Close()
-	dir, err := isDir(source)
-	if err != nil {
-		return err
-	}
 	return inside(mountns, func(root *os.File) error {
 		at, err := makeTarget(root, target, dir, owner)
 		if err != nil {
@@ -45,15 +41,24 @@ func LendLive(mountns, source *os.File, target string, readOnly bool, owner Owne
 }
 
 // TakeBack unmounts what was lent at a target inside, also while it is in use.
-// What the container mounted on top of it meanwhile goes as well.
+// Root inside may have unmounted it before, which is no error.
 func TakeBack(mountns *os.File, target string) error {
 	return inside(mountns, func(root *os.File) error {
-		at, err := sys.OpenIn(root, target, unix.O_PATH, 0)
+		parent, err := sys.OpenIn(root, path.Dir(target), unix.O_PATH|unix.O_DIRECTORY, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("take back %s: %w", target, err)
 		}
-		defer at.Close()
-		if err := unix.Unmount(procPath(at), unix.MNT_DETACH); err != nil {
+		defer parent.Close()
+		// The container's /proc does not know this thread: by the working folder,
+		// which is the thread's own, not by a descriptor's name.
+		if err := unix.Fchdir(int(parent.Fd())); err != nil {
+			return os.NewSyscallError("fchdir", err)
+		}
+		err = unix.Unmount(path.Base(target), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && err != unix.EINVAL && err != unix.ENOENT {
 			return fmt.Errorf("take back %s: %w", target, err)
 		}
 		return nil

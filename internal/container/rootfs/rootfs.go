@@ -121,7 +121,7 @@ func mountOverlay(layers []string, o Options) error {
 		}
 		lower[len(layers)-1-i] = l
 	}
-	options := [][2]string{{"source", "hutch"}, {"upperdir", o.Upper}, {"workdir", o.Work}}
+	options := [][2]string{{"source", "hutch"}, {"upperdir", o.Upper}, {"workdir", o.Work}, {"redirect_dir", "nofollow"}}
 	if joined := strings.Join(lower, ":"); len(joined) < fsconfigMax {
 		options = append(options, [2]string{"lowerdir", joined})
 	} else { // one by one, since Linux 6.7
@@ -186,7 +186,7 @@ func (r *Root) Lend(source *os.File, target string, readOnly bool, owner Owner) 
 		return err
 	}
 	defer at.Close()
-	mount, err := lendable(source, readOnly)
+	mount, err := Lendable(source, readOnly)
 	if err != nil {
 		return err
 	}
@@ -194,8 +194,9 @@ func (r *Root) Lend(source *os.File, target string, readOnly bool, owner Owner) 
 	return sys.MoveMount(mount, at)
 }
 
-// lendable clones what is open, with the flags that everything lent has.
-func lendable(source *os.File, readOnly bool) (*os.File, error) {
+// Lendable clones the mount of what is open, in the caller's mount namespace, with
+// the flags that everything lent has.
+func Lendable(source *os.File, readOnly bool) (*os.File, error) {
 	mount, err := sys.CloneMountOf(source, true)
 	if err != nil {
 		return nil, err

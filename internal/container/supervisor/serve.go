@@ -221,7 +221,7 @@ func (s *Supervisor) attachConsole(c *net.UnixConn, size control.Size) {
 	s.console.Attach(c)
 }
 
-func (s *Supervisor) mount(m control.Mount, source *os.File) error {
+func (s *Supervisor) mount(m control.Mount, mount *os.File) error {
 	mountns, err := s.container.Namespace("mnt")
 	if err != nil {
 		return err
@@ -232,14 +232,13 @@ func (s *Supervisor) mount(m control.Mount, source *os.File) error {
 	if under(m.Target, person.Home) {
 		owner = s.owner(person.UID, person.GID)
 	}
-	lent := order.Lent{Source: source.Name(), Target: m.Target, ReadOnly: m.ReadOnly}
 	if slices.ContainsFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == m.Target }) {
 		return fmt.Errorf("%s: something is lent there already", m.Target)
 	}
-	if err := rootfs.LendLive(mountns, source, m.Target, m.ReadOnly, owner); err != nil {
+	if err := rootfs.LendLive(mountns, mount, m.Target, owner); err != nil {
 		return err
 	}
-	s.order.Mounts = append(s.order.Mounts, lent)
+	s.order.Mounts = append(s.order.Mounts, order.Lent{Source: m.Source, Target: m.Target})
 	return nil
 }
 
