@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -53,8 +52,6 @@ func (s *Store) Load(name string) (container.Record, error) {
 	return r, nil
 }
 
-var hexID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 func checkRecord(r container.Record, name string) error {
 	switch {
 	case r.Schema > container.Schema:
@@ -63,7 +60,7 @@ func checkRecord(r container.Record, name string) error {
 		return fmt.Errorf("no schema version in it")
 	case r.Name != name:
 		return fmt.Errorf("it is about another container: %.70q", r.Name)
-	case !hexID.MatchString(r.ID):
+	case len(r.ID) != 32 || strings.Trim(r.ID, "0123456789abcdef") != "":
 		return fmt.Errorf("id %.40q is not 32 hexadecimal digits", r.ID)
 	case len(r.Image.Layers) == 0:
 		return errors.New("no layers in it")

@@ -39,6 +39,11 @@ func (s *Supervisor) listen() error {
 // away.
 func (s *Supervisor) Serve() error {
 	go s.accept()
+	if s.agentListener != nil {
+		// Without it commands go the slower way.
+		err := s.startAgent()
+		s.log.Debug("agent started", "error", err)
+	}
 	init, err := s.run.Init.Open()
 	if err == nil {
 		_, err = sys.WaitExit(init, -1)

@@ -44,7 +44,10 @@ type Supervisor struct {
 	screen    Screen // nil without display
 	console   *console.Console
 	listener  *net.UnixListener
-	run       store.Run
+	// agentListener is the resident agent's, until it is started; nil where the
+	// container was adopted and has one.
+	agentListener *net.UnixListener
+	run           store.Run
 
 	// down takes all of the run away, when the container has ended.
 	down undo.Stack
@@ -324,10 +327,9 @@ func (s *Supervisor) launch() error {
 		return fmt.Errorf("start %s: %w", first[0], err)
 	}
 	s.log.Debug("init released")
-	if err := s.startAgent(); err != nil {
+	if s.agentListener, err = sys.ListenUnix("unix", filepath.Join(s.dir, store.AgentSocket), 0o600); err != nil {
 		return err
 	}
-	s.log.Debug("agent started")
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -362,17 +364,13 @@ func (s *Supervisor) attach() error {
 }
 
 // startAgent starts the resident agent, listening on a socket of the host's that
-// the command line connects to without any help of ours.
+// the command line connects to without any help of ours. Whoever connected before
+// it is there waits for its hello.
 func (s *Supervisor) startAgent() error {
-	path := filepath.Join(s.dir, store.AgentSocket)
-	l, err := sys.ListenUnix("unix", path, 0o600)
-	if err != nil {
-		return err
-	}
 	// Nobody but the agent holds the listening end: when it is gone, connecting
 	// fails at once.
-	listener, err := l.File()
-	if err := errors.Join(err, l.Close()); err != nil {
+	listener, err := s.agentListener.File()
+	if err := errors.Join(err, s.agentListener.Close()); err != nil {
 		return err
 	}
 	defer listener.Close()

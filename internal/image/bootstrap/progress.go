@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,7 @@ func barPercent(line string) (float64, bool) {
 
 // escapes are the sequences by which mmdebstrap colours words and clears a line
 // (ECMA-48, CSI).
-var escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+var escapes = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`) }) // not at every start of hutch
 
 // maxTold bounds how many lines of mmdebstrap's output are kept for the error.
 const maxTold = 400
@@ -98,7 +99,7 @@ func watch(terminal io.Reader, report func(Progress)) []string {
 	scan.Buffer(nil, 1<<20)
 	scan.Split(splitLines)
 	for scan.Scan() {
-		line := escapes.ReplaceAllString(scan.Text(), "")
+		line := escapes().ReplaceAllString(scan.Text(), "")
 		if line == "" {
 			continue
 		}
