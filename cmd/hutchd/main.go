@@ -16,10 +16,8 @@ import (
 
 	"github.com/hutch-project/hutch/internal/network/netd"
 	"github.com/hutch-project/hutch/internal/paths"
+	"github.com/hutch-project/hutch/internal/version"
 )
-
-// version is set by the linker.
-var version = "development"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -47,7 +45,7 @@ func run(args []string) error {
 		return fmt.Errorf("--idle=%v: must not be negative", *idle)
 	}
 	if *showVersion {
-		fmt.Println("hutchd", version)
+		fmt.Println("hutchd", version.Get())
 		return nil
 	}
 	var l slog.Level
@@ -67,8 +65,5 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	return netd.Run(ctx, netd.Options{Layout: layout, Idle: *idle, Version: version, Log: log, Services: services})
+	return netd.Run(ctx, netd.Options{Layout: layout, Idle: *idle, Version: version.Get().Version, Log: log, Services: netd.Answers(log)})
 }
-
-// services makes what answers containers in the router.
-func services(*netd.Engine) ([]netd.Service, error) { return nil, nil }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/paths"
@@ -159,8 +161,9 @@ func (s *Store) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(dir, gone); err != nil {
-		return errors.Join(err, os.Remove(gone))
+	// Over the empty folder, as rename(2) does and os.Rename refuses.
+	if err := unix.Rename(dir, gone); err != nil {
+		return errors.Join(&os.LinkError{Op: "rename", Old: dir, New: gone, Err: err}, os.Remove(gone))
 	}
 	if err := atomicfile.SyncDir(s.layout.Containers()); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -178,6 +179,9 @@ var (
 	macUp     = ownMAC(2)
 	macBridge = ownMAC(3)
 )
+
+// GatewayMAC is the hardware address of the gateway, as containers see it.
+func GatewayMAC() net.HardwareAddr { return slices.Clone(macBridge) }
 
 func (r *Router) ensureLink(s network.Subnets) error {
 	outer, outerErr := r.host.LinkByName(network.LinkName)
