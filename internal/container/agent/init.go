@@ -21,11 +21,12 @@ func Init() int {
 		select {
 		case s := <-signals:
 			if s != unix.SIGCHLD && look == nil {
-				_ = unix.Kill(-1, unix.SIGTERM) // nobody left is what is wanted
-				_ = unix.Kill(-1, unix.SIGCONT)
 				look = time.Tick(5 * time.Millisecond)
 			}
 		case <-look:
+			// Again and again: one may have entered since.
+			_ = unix.Kill(-1, unix.SIGTERM) // nobody left is what is wanted
+			_ = unix.Kill(-1, unix.SIGCONT)
 		}
 		reap()
 		if look != nil && alone() {

@@ -29,8 +29,9 @@ func Reexec() {
 
 // A Container of libcontainer's.
 type Container struct {
-	c    *libcontainer.Container
-	init sys.Process
+	c        *libcontainer.Container
+	init     sys.Process
+	children children
 }
 
 // CgroupType is what a container mounts on /sys/fs/cgroup: the cgroup2 tree
@@ -121,21 +122,25 @@ func (c *Container) Start(args, env []string, extra []*os.File) (console *os.Fil
 	if err := c.c.Start(first); err != nil {
 		return nil, nil, err
 	}
+	p, err = c.track(first)
+	if err != nil {
+		return nil, nil, err
+	}
 	//lint:ignore SA1019 the runtime sends its console this way, and has no other reader of it to offer before runc 1.6
 	if console, err = utils.RecvFile(ours); err != nil {
-		return nil, nil, fmt.Errorf("the console: %w", err)
+		return nil, p, fmt.Errorf("the console: %w", err)
 	}
 	state, err := c.c.State()
 	if err != nil {
 		console.Close()
-		return nil, nil, err
+		return nil, p, err
 	}
 	c.init = sys.Process{PID: state.InitProcessPid, Start: state.InitProcessStartTime}
 	if err := delegate(state, c.c.Config()); err != nil {
 		console.Close()
-		return nil, nil, err
+		return nil, p, err
 	}
-	return console, &Process{first}, nil
+	return console, p, nil
 }
 
 // delegate gives the container its part of the cgroup2 tree where libcontainer
@@ -191,13 +196,26 @@ func (c *Container) Namespace(kind string) (*os.File, error) {
 }
 
 // A Process inside.
-type Process struct{ p *libcontainer.Process }
+type Process struct {
+	p   *libcontainer.Process
+	pid int // on the host
+	c   *Container
+}
+
+func (c *Container) track(p *libcontainer.Process) (*Process, error) {
+	pid, err := p.Pid()
+	if err != nil {
+		return nil, err
+	}
+	c.children.add(pid)
+	return &Process{p, pid, c}, nil
+}
 
 // Wait waits for its end.
-func (p *Process) Wait() (*os.ProcessState, error) { return p.p.Wait() }
-
-// PID of the process, on the host.
-func (p *Process) PID() (int, error) { return p.p.Pid() }
+func (p *Process) Wait() (*os.ProcessState, error) {
+	defer p.c.children.remove(p.pid)
+	return p.p.Wait()
+}
 
 // Run starts one more process inside, as root of the container, under the very
 // confinement that the first one got: what libcontainer takes from the container's
@@ -205,10 +223,12 @@ func (p *Process) PID() (int, error) { return p.p.Pid() }
 // descriptors 3 and on; all three standard ones are /dev/null.
 func (c *Container) Run(args, env []string, extra []*os.File) (*Process, error) {
 	p := &libcontainer.Process{Args: args, Env: env, Cwd: "/", ExtraFiles: extra}
+	c.children.starting.Lock()
+	defer c.children.starting.Unlock()
 	if err := c.c.Run(p); err != nil {
 		return nil, err
 	}
-	return &Process{p}, nil
+	return c.track(p)
 }
 
 // Limit changes the limits of a running container; the resources are of

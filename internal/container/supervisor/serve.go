@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"time"
@@ -39,6 +40,15 @@ func (s *Supervisor) listen() error {
 // away.
 func (s *Supervisor) Serve() error {
 	go s.accept()
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGCHLD)
+	go func() {
+		for range ended {
+			if err := s.container.ReapStrays(); err != nil {
+				s.log.Error("reap", "error", err)
+			}
+		}
+	}()
 	if s.agentListener != nil {
 		// Without it commands go the slower way.
 		err := s.startAgent()
@@ -151,17 +161,13 @@ func (s *Supervisor) stop(r control.Stop) error {
 		s.log.Warn("state", "error", err) // it stops all the same
 	}
 	if !r.Force {
-		signal := unix.SIGTERM
-		if s.run.InitKind == "system" {
-			signal = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
-		}
-		if err := s.run.Init.Signal(signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := s.askToEnd(r.Timeout); err != nil {
 			return err
 		}
 		select {
 		case <-s.ended:
 			return nil
-		case <-time.After(r.Timeout):
+		default:
 			s.log.Info("container did not end in time", "timeout", r.Timeout)
 		}
 	}
@@ -170,6 +176,32 @@ func (s *Supervisor) stop(r control.Stop) error {
 	}
 	<-s.ended
 	return nil
+}
+
+// askAgain is how often the first process is asked to end: one that has only just
+// begun does not hear the first time, for a signal that it has no handler for does
+// not reach the first process of a namespace (pid_namespaces(7)).
+const askAgain = 500 * time.Millisecond
+
+// askToEnd asks until the container has ended or the time is up.
+func (s *Supervisor) askToEnd(timeout time.Duration) error {
+	ask := unix.SIGTERM
+	if s.run.InitKind == "system" {
+		ask = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
+	}
+	over := time.After(timeout)
+	for {
+		if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		select {
+		case <-s.ended:
+			return nil
+		case <-over:
+			return nil
+		case <-time.After(askAgain):
+		}
+	}
 }
 
 // rtmin is glibc's SIGRTMIN (signal(7)).
@@ -240,7 +272,8 @@ func (s *Supervisor) mount(m control.Mount, mount *os.File) error {
 	if slices.ContainsFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == m.Target }) {
 		return fmt.Errorf("%s: something is lent there already", m.Target)
 	}
-	if err := rootfs.LendLive(mountns, mount, m.Target, owner); err != nil {
+	err = s.container.Starting(func() error { return rootfs.LendLive(mountns, mount, m.Target, owner) })
+	if err != nil {
 		return err
 	}
 	s.order.Mounts = append(s.order.Mounts, order.Lent{Source: m.Source, Target: m.Target})
