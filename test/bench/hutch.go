@@ -61,4 +61,4 @@ func (h *hutch) kill(name string) error   { return h.run("stop", "--force", name
 func (h *hutch) rm(name string) error     { return h.run("rm", "--force", name) }
 func (h *hutch) ls() error                { return h.run("ls") }
 func (h *hutch) exec(name string) error   { return h.run("exec", name, "--", "/bin/true") }
-func (h *hutch) cleanup() error           { return h.run("cleanup", "--all") }
+func (h *hutch) cleanup() error           { return h.run("cleanup", "--all", "--yes") }

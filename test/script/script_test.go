@@ -1,0 +1,128 @@
+// Package script is hutch's stories: what a person types, and what comes of it,
+// with the real programs on a simulated workstation. Each story is a txtar file
+// for testscript: those in shared/ live side by side on one workstation, under
+// names of their own; those in own/ do something to the whole machine and get one
+// each.
+//
+// Beside testscript's commands a story has:
+//
+//	exec hutch …          this story's hutch, as root of the workstation
+//	exec host COMMAND …   any command as root of the workstation
+//	dialog FILE COMMAND…  a command on a terminal, and what is said there
+//	documented KIND       the last output is JSON as docs/reference/json.md has it
+//	eventually COMMAND…   the command succeeds, at the latest after half a minute
+//
+// $ROOT is the story's HUTCH_ROOT. The person of the workstation is ada, uid 1234.
+package script
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hutch-project/hutch/internal/testenv"
+)
+
+const (
+	personName = "ada"
+	personUID  = 1234
+)
+
+// TestShared runs the stories that do not disturb each other.
+func TestShared(t *testing.T) {
+	h := newHutch(t)
+	stories(t, h, "shared")
+}
+
+// TestOwn runs the stories that want the machine for themselves.
+func TestOwn(t *testing.T) {
+	files, err := filepath.Glob("own/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories in own/: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHutch(t)
+			if err := h.CopyImages(); err != nil {
+				t.Fatal(err)
+			}
+			stories(t, h, file)
+		})
+	}
+}
+
+func newHutch(t *testing.T) *testenv.Hutch {
+	testenv.RequireTools(t, "nsenter")
+	h := testenv.NewHutch(t)
+	if _, err := h.AddPerson(personName, personUID); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// stories runs a file, or all files of a folder.
+func stories(t *testing.T, h *testenv.Hutch, path string) {
+	t.Helper()
+	bin := t.TempDir()
+	if err := h.Wrappers(bin); err != nil {
+		t.Fatal(err)
+	}
+	files := []string{path}
+	if filepath.Ext(path) != ".txtar" {
+		var err error
+		if files, err = filepath.Glob(filepath.Join(path, "*.txtar")); err != nil || len(files) == 0 {
+			t.Fatalf("no stories in %s: %v", path, err)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Files: files,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+			e.Setenv("ROOT", h.Root)
+			e.Setenv("STATE", filepath.Join(h.Root, "var/lib/hutch"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"dialog":     dialog,
+			"documented": documented,
+			"eventually": eventually,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// eventually waits for a command to succeed.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: eventually COMMAND...")
+	}
+	const patience = 30 * time.Second
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s: not within %v: %v", strings.Join(args, " "), patience, err)
+		}
+	}
+}
+
+// environment is that of a story's commands, for those that it does not start
+// itself.
+func environment(ts *testscript.TestScript, c *exec.Cmd) {
+	for _, name := range []string{"PATH", "ROOT", "STATE", "WORK", "SUDO_UID", "HOME"} {
+		if value := ts.Getenv(name); value != "" {
+			c.Env = append(c.Env, name+"="+value)
+		}
+	}
+	c.Env = append(c.Env, "TERM=xterm")
+	c.Dir = ts.MkAbs(".")
+}
