@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hutch-project/hutch/internal/paths"
 	"github.com/hutch-project/hutch/internal/testenv"
 )
@@ -91,15 +89,27 @@ func (w *world) processes() []process {
 	return all
 }
 
-// programs are the processes of one of hutch's programs.
-func (w *world) programs(name string) []process {
-	var found []process
-	for _, p := range w.processes() {
-		if p.exe == filepath.Join(w.Bin, name) {
-			found = append(found, p)
+// programs are the processes of one of hutch's programs. It is quick: between the
+// look and a kill little time is to pass.
+func (w *world) programs(name string) (pids []int) {
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, link := range links {
+		exe, err := os.Readlink(link)
+		if err != nil || exe != filepath.Join(w.Bin, name) {
+			continue
+		}
+		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "environ"))
+		if !slices.Contains(strings.Split(string(environ), "\x00"), paths.RootVariable+"="+w.Root) {
+			continue // another hutch's, or one that has just been forked
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+			pids = append(pids, pid)
 		}
 	}
-	return found
+	return pids
 }
 
 // A census counts the traces of hutch, each by a line that says what it is and is
@@ -258,6 +268,3 @@ func (c census) changed(before census) (lines []string) {
 	}
 	return append(lines, c.more(before)...)
 }
-
-// kill ends a process that this test found to be hutch's; one that is gone is fine.
-func kill(pid int, signal unix.Signal) bool { return unix.Kill(pid, signal) == nil }

@@ -101,7 +101,7 @@ func points(ops []operation, n int) []point {
 // who ran and was not asked to stop runs on, the next command takes it up or
 // sweeps it, and in the end nothing is more than before.
 func TestKilled(t *testing.T) {
-	n := 10
+	n := 9
 	if os.Getenv(TortureVariable) != "" {
 		n = 200
 	}
@@ -167,10 +167,10 @@ func (w *world) torture(p point, delay time.Duration, counting *counting) {
 		init = w.init(victim)
 	}
 	known := map[int]bool{}
-	for _, s := range w.programs(theSupervisor) {
-		known[s.pid] = true
+	for _, pid := range w.programs(theSupervisor) {
+		known[pid] = true
 	}
-	witnesses := w.supervisor(witness)
+	victims := map[string]int{witness: w.supervisor(witness), victim: w.supervisor(victim)}
 
 	c := w.Command("hutch", p.args...)
 	var said bytes.Buffer
@@ -184,7 +184,7 @@ func (w *world) torture(p point, delay time.Duration, counting *counting) {
 		_ = c.Wait() // how it ends depends on the moment
 	}()
 	time.Sleep(delay)
-	killed := w.kill(p, c, witnesses, known, ended)
+	killed := w.kill(p, c, victims, known, ended)
 	select {
 	case <-ended:
 	case <-time.After(patience):
@@ -223,26 +223,32 @@ const patience = 90 * time.Second
 
 // kill ends what a point wants ended, as soon as there is some of it, and says what
 // it was.
-func (w *world) kill(p point, c *exec.Cmd, witnesses int, known map[int]bool, ended chan struct{}) (killed []string) {
-	own := p.target == theSupervisor && len(p.before) > 1 // it ran before
+func (w *world) kill(p point, c *exec.Cmd, victims map[string]int, known map[int]bool, ended chan struct{}) (killed []string) {
+	one := func(program string, pid int) {
+		if pid != 0 && unix.Kill(pid, unix.SIGKILL) == nil {
+			killed = append(killed, fmt.Sprintf("%s %d", program, pid))
+		}
+	}
 	for {
-		for _, q := range w.processes() {
-			program := filepath.Base(q.exe)
-			hit := false
-			switch p.target {
-			case theCommand:
-				hit = q.pid == c.Process.Pid
-			case theSupervisor:
-				hit = program == theSupervisor && q.pid != witnesses && (own || !known[q.pid])
-			case theNetwork:
-				hit = program == theNetwork
-			case theWitness:
-				hit = q.pid == witnesses
-			case everything:
-				hit = q.pid == c.Process.Pid || program == theSupervisor || program == theNetwork
+		all := p.target == everything
+		if all || p.target == theCommand {
+			one(theCommand, c.Process.Pid)
+		}
+		if p.target == theWitness || all {
+			one(theWitness, victims[witness])
+		}
+		if p.target == theSupervisor && victims[victim] != 0 {
+			one(theSupervisor, victims[victim])
+		} else if p.target == theSupervisor || all {
+			for _, pid := range w.programs(theSupervisor) {
+				if !known[pid] || all {
+					one(theSupervisor, pid)
+				}
 			}
-			if hit && filepath.Dir(q.exe) == w.Bin && kill(q.pid, unix.SIGKILL) {
-				killed = append(killed, fmt.Sprintf("%s %d", program, q.pid))
+		}
+		if p.target == theNetwork || all {
+			for _, pid := range w.programs(theNetwork) {
+				one(theNetwork, pid)
 			}
 		}
 		if len(killed) > 0 {
@@ -308,12 +314,16 @@ func (w *world) init(name string) int {
 	return info.Process
 }
 
-// supervisor is the process of a container's supervisor, as its run says.
+// supervisor is the process of a container's supervisor, as its run says, 0 where
+// there is none.
 func (w *world) supervisor(name string) int {
 	var run struct {
 		Supervisor struct{ PID int }
 	}
 	data, err := os.ReadFile(filepath.Join(w.layout.ContainerRuntime(name), "run.json"))
+	if os.IsNotExist(err) {
+		return 0
+	}
 	if err == nil {
 		err = json.Unmarshal(data, &run)
 	}
