@@ -52,6 +52,25 @@ func (p Process) Alive() bool {
 	return err == nil && now == p
 }
 
+// Hears says whether the process has a handler for a signal, or blocks it to take
+// it from a queue (proc_pid_status(5), SigCgt and SigBlk).
+func (p Process) Hears(sig unix.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err != nil || !p.Alive() {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigCgt" && name != "SigBlk" {
+			continue
+		}
+		if set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && set&(1<<(uint(sig)-1)) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Open returns a descriptor of this very process (pidfd_open(2)), or ESRCH.
 func (p Process) Open() (*os.File, error) {
 	if p.PID <= 0 {

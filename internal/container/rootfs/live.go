@@ -19,13 +19,14 @@ const LockArgument = "lock-mount"
 
 // LendLive lends a folder, file or socket to a container that runs: mount is of
 // Lendable, target is a path inside. Links in the container's files lead nowhere
-// but inside.
-func LendLive(mountns, mount *os.File, target string, owner Owner) error {
+// but inside. staging is a folder of the caller's, where a mount point may be left
+// if we are killed.
+func LendLive(staging string, mountns, mount *os.File, target string, owner Owner) error {
 	dir, err := isDir(mount)
 	if err != nil {
 		return err
 	}
-	locked, err := lock(mount)
+	locked, err := lock(staging, mount)
 	if err != nil {
 		return err
 	}
@@ -82,12 +83,12 @@ func inside(mountns *os.File, f func(root *os.File) error) error {
 // change. The kernel locks the flags of mounts that are copied into a mount
 // namespace of a less privileged owner (mount_namespaces(7)); so a child in such a
 // namespace makes the copy.
-func lock(mount *os.File) (*os.File, error) {
+func lock(staging string, mount *os.File) (*os.File, error) {
 	dir, err := isDir(mount)
 	if err != nil {
 		return nil, err
 	}
-	at, cleanup, err := stage(dir)
+	at, cleanup, err := stage(staging, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +125,12 @@ func lock(mount *os.File) (*os.File, error) {
 }
 
 // stage makes a mount point of the right kind in our own namespace.
-func stage(dir bool) (path string, cleanup func(), err error) {
+func stage(staging string, dir bool) (path string, cleanup func(), err error) {
 	if dir {
-		path, err = os.MkdirTemp("", "hutch-lend-")
+		path, err = os.MkdirTemp(staging, "lend-")
 	} else {
 		var f *os.File
-		if f, err = os.CreateTemp("", "hutch-lend-"); err == nil {
+		if f, err = os.CreateTemp(staging, "lend-"); err == nil {
 			path, err = f.Name(), f.Close()
 		}
 	}

@@ -178,28 +178,36 @@ func (s *Supervisor) stop(r control.Stop) error {
 	return nil
 }
 
-// askAgain is how often the first process is asked to end: one that has only just
-// begun does not hear the first time, for a signal that it has no handler for does
-// not reach the first process of a namespace (pid_namespaces(7)).
-const askAgain = 500 * time.Millisecond
+// askAgain is how often a first process that has no handler yet is looked at.
+const askAgain = 5 * time.Millisecond
 
-// askToEnd asks until the container has ended or the time is up.
+// askToEnd asks the first process to end, as soon as it can hear it, and waits until
+// the container has ended or the time is up. A signal that it has no handler for does
+// not reach the first process of a namespace (pid_namespaces(7)): one that has only
+// just begun would never know.
 func (s *Supervisor) askToEnd(timeout time.Duration) error {
 	ask := unix.SIGTERM
 	if s.run.InitKind == "system" {
 		ask = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
 	}
 	over := time.After(timeout)
-	for {
-		if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
+	for heard := false; ; {
+		if !heard && s.run.Init.Hears(ask) {
+			if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+			heard = true
+		}
+		var again <-chan time.Time
+		if !heard {
+			again = time.After(askAgain)
 		}
 		select {
 		case <-s.ended:
 			return nil
 		case <-over:
 			return nil
-		case <-time.After(askAgain):
+		case <-again:
 		}
 	}
 }
@@ -272,7 +280,7 @@ func (s *Supervisor) mount(m control.Mount, mount *os.File) error {
 	if slices.ContainsFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == m.Target }) {
 		return fmt.Errorf("%s: something is lent there already", m.Target)
 	}
-	err = s.container.Starting(func() error { return rootfs.LendLive(mountns, mount, m.Target, owner) })
+	err = s.container.Starting(func() error { return rootfs.LendLive(s.dir, mountns, mount, m.Target, owner) })
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/supervisor"
 	"github.com/hutch-project/hutch/internal/paths"
@@ -51,6 +53,10 @@ func Adopt(l paths.Layout, agent, name string, log *slog.Logger) error {
 }
 
 func handOver(log *slog.Logger, begin func(order []byte) (*supervisor.Supervisor, error)) error {
+	// No child of ours may keep them open when we are gone.
+	for _, fd := range []int{reportFD, lockFD} {
+		unix.CloseOnExec(fd)
+	}
 	socket := os.NewFile(reportFD, "report")
 	lock := os.NewFile(lockFD, "lock")
 	data, err := io.ReadAll(io.LimitReader(socket, maxOrder))

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hutch-project/hutch/internal/container"
+	"github.com/hutch-project/hutch/internal/paths"
+)
+
+func newStore(t *testing.T) *Store {
+	t.Helper()
+	l, err := paths.SystemBelow(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(l)
+}
+
+// add makes a container with a file of its own.
+func add(t *testing.T, s *Store, name string) container.Record {
+	t.Helper()
+	d, err := s.Draft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := container.Record{Schema: container.Schema, Name: name, ID: strings.Repeat("0a", 16), Image: container.Image{Layers: []string{"sha256:0"}}}
+	err = errors.Join(
+		os.MkdirAll(filepath.Join(d.Dir, "upper/etc"), 0o755),
+		os.WriteFile(filepath.Join(d.Dir, "upper/etc/hostname"), []byte(name), 0o644),
+		d.Commit(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRemoveLeavesNothing(t *testing.T) {
+	s := newStore(t)
+	add(t, s, "one")
+	add(t, s, "two")
+	if err := s.Remove("one"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load("one"); !errors.Is(err, ErrNotExist) {
+		t.Errorf("a removed container is loaded: %v", err)
+	}
+	entries, err := os.ReadDir(s.layout.Containers())
+	if err != nil || len(entries) != 1 || entries[0].Name() != "two" {
+		t.Errorf("left: %v, %v; want two alone", entries, err)
+	}
+}
