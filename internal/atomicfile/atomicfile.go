@@ -14,7 +14,20 @@ const TempPattern = ".*.hutch-tmp"
 // Write puts data into path: temporary file in the same folder, write, fsync,
 // close, rename, fsync of the folder. On failure the old file stays and no
 // temporary file is left.
-func Write(path string, data []byte, perm os.FileMode) (err error) {
+func Write(path string, data []byte, perm os.FileMode) error {
+	if err := replace(path, data, perm, (*os.File).Sync); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Replace is Write for what is void after a power cut anyway: whoever reads sees
+// the old or the new content whole, but nothing is made to last.
+func Replace(path string, data []byte, perm os.FileMode) error {
+	return replace(path, data, perm, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, perm os.FileMode, sync func(*os.File) error) (err error) {
 	dir, base := filepath.Split(path)
 	f, err := os.CreateTemp(dir, "."+base+".*.hutch-tmp")
 	if err != nil {
@@ -32,16 +45,13 @@ func Write(path string, data []byte, perm os.FileMode) (err error) {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(path))
+	return os.Rename(f.Name(), path)
 }
 
 // SyncDir makes the entries of a folder last: a rename or a removal in it

@@ -317,18 +317,12 @@ func (w *world) init(name string) int {
 // supervisor is the process of a container's supervisor, as its run says, 0 where
 // there is none.
 func (w *world) supervisor(name string) int {
-	var run struct {
-		Supervisor struct{ PID int }
-	}
-	data, err := os.ReadFile(filepath.Join(w.layout.ContainerRuntime(name), "run.json"))
-	if os.IsNotExist(err) {
-		return 0
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &run)
-	}
+	run, err := store.New(w.layout).Run(name)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if run == nil {
+		return 0
 	}
 	return run.Supervisor.PID
 }

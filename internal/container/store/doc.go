@@ -7,7 +7,7 @@
 //	STATE/containers/NAME/upper, work     package rootfs's
 //	STATE/containers/NAME/console.log     package supervisor's
 //	STATE/containers/.new-*               being made, or left by a crash
-//	RUNTIME/containers/NAME/run.json      while it runs
+//	RUNTIME/containers/NAME/run-BOOT.json while it runs
 //	RUNTIME/locks/NAME                    flock(2)
 //
 // A record is whole or absent. A folder without a record is no container; it is

@@ -15,7 +15,6 @@ import (
 
 // Names of files in a running container's runtime folder.
 const (
-	runFile       = "run.json"
 	AgentSocket   = "agent.sock"   // the resident agent inside listens on it
 	ControlSocket = "control.sock" // the supervisor listens on it
 	OrderFile     = "order.json"   // what the supervisor was told to run
@@ -25,7 +24,6 @@ const (
 type Run struct {
 	Schema     int             `json:"schema"`
 	ID         string          `json:"id"` // the record's
-	BootID     string          `json:"boot_id"`
 	State      container.State `json:"state"`
 	Since      time.Time       `json:"since"`
 	Init       sys.Process     `json:"init,omitzero"`
@@ -39,7 +37,11 @@ type Run struct {
 // record of before the last boot is no run.
 func (s *Store) Run(name string) (*Run, error) {
 	var r Run
-	err := readJSON(filepath.Join(s.layout.ContainerRuntime(name), runFile), &r)
+	boot, err := sys.BootID()
+	if err != nil {
+		return nil, err
+	}
+	err = readJSON(s.runFile(name, boot), &r)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -48,13 +50,6 @@ func (s *Store) Run(name string) (*Run, error) {
 	}
 	if r.Schema > container.Schema {
 		return nil, fmt.Errorf("%s runs under a newer hutch", name)
-	}
-	boot, err := sys.BootID()
-	if err != nil {
-		return nil, err
-	}
-	if r.BootID != boot {
-		return nil, nil
 	}
 	return &r, nil
 }
@@ -69,12 +64,17 @@ func (s *Store) SaveRun(name string, r Run) error {
 	if err != nil {
 		return err
 	}
-	r.BootID = boot
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(s.layout.ContainerRuntime(name), runFile), data, 0o600)
+	return atomicfile.Replace(s.runFile(name, boot), data, 0o600)
+}
+
+// runFile carries the name of this run of the machine: in another it is not there,
+// and what a power cut left of it is not looked at.
+func (s *Store) runFile(name, boot string) string {
+	return filepath.Join(s.layout.ContainerRuntime(name), "run-"+boot+".json")
 }
 
 // Runs returns the names of all runtime folders, of containers that run or that

@@ -105,7 +105,7 @@ func (s *Supervisor) Start(ctx context.Context, o order.Order) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(s.dir, store.OrderFile), data, 0o600); err != nil {
+	if err := atomicfile.Replace(filepath.Join(s.dir, store.OrderFile), data, 0o600); err != nil {
 		return err
 	}
 	s.log.Debug("order kept")
