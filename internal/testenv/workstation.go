@@ -308,14 +308,26 @@ func (w *Workstation) Serve(ns *os.File, name string, port int) error {
 				}()
 			}
 		}()
+		// What a datagram was sent to comes with it and goes back as the source of the
+		// answer (ipv6(7), IPV6_PKTINFO); the machine has many addresses.
+		raw, err := u.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var setErr error
+		if err := raw.Control(func(fd uintptr) {
+			setErr = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		}); err != nil || setErr != nil {
+			return errors.Join(err, setErr)
+		}
 		go func() {
-			buffer := make([]byte, 2048)
+			buffer, to := make([]byte, 2048), make([]byte, 256)
 			for {
-				_, from, err := u.ReadFromUDP(buffer)
+				_, n, _, from, err := u.ReadMsgUDP(buffer, to)
 				if err != nil {
 					return
 				}
-				u.WriteToUDP([]byte(name+"\n"), from)
+				u.WriteMsgUDP([]byte(name+"\n"), to[:n], from)
 			}
 		}()
 		return nil

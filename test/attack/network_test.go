@@ -129,9 +129,9 @@ func TestContainersAreApart(t *testing.T) {
 		}
 		return reached
 	}
-	shell := func(command string) {
+	shell := func(c *container, command string) {
 		t.Helper()
-		if err := a.in(func() error { return exec.Command("sh", "-ec", command).Run() }); err != nil {
+		if err := c.in(func() error { return exec.Command("sh", "-ec", command).Run() }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,7 +139,7 @@ func TestContainersAreApart(t *testing.T) {
 		t.Errorf("directly: %v", r)
 	}
 	// Attackers know each other's hardware addresses.
-	shell(fmt.Sprintf(`for a in %s %s %s; do ip neigh replace $a lladdr %s dev eth0 nud permanent; done`,
+	shell(a, fmt.Sprintf(`for a in %s %s %s; do ip neigh replace $a lladdr %s dev eth0 nud permanent; done`,
 		targets[0], targets[1], network.LinkLocal(hardware(t, b)), b.lease.MAC))
 	if r := try(); r != nil {
 		t.Errorf("with a known neighbour: %v", r)
@@ -160,8 +160,11 @@ func TestContainersAreApart(t *testing.T) {
 			w.run(router, "bridge link set dev "+p+" isolated on")
 		}
 	})
-	shell(fmt.Sprintf("ip route replace %s/32 via %s dev eth0; ip route replace %s/128 via %s dev eth0",
-		targets[0], a.lease.Gateway4, targets[1], a.lease.Gateway6))
+	for _, p := range [][2]*container{{a, b}, {b, a}} { // both are in it together
+		from, to := p[0], p[1]
+		shell(from, fmt.Sprintf("ip route replace %s/32 via %s dev eth0; ip route replace %s/128 via %s dev eth0",
+			to.lease.Address4.Addr(), from.lease.Gateway4, to.lease.Address6.Addr(), from.lease.Gateway6))
+	}
 	targets = targets[:2]
 	if r := try(); r != nil {
 		t.Errorf("by way of the gateway: %v", r)
@@ -327,8 +330,7 @@ func TestARPForOtherAddresses(t *testing.T) {
 		}
 		return n
 	}
-	s := network.Subnets{V4: a.lease.Address4.Masked(), V6: a.lease.Address6.Masked()}
-	for _, of := range []netip.Addr{netip.MustParseAddr(testenv.HostLAN4), netip.MustParseAddr(testenv.LAN4), s.Link4(), netip.MustParseAddr("127.0.0.1")} {
+	for _, of := range []netip.Addr{netip.MustParseAddr(testenv.HostLAN4), netip.MustParseAddr(testenv.LAN4), netip.MustParseAddr("127.0.0.1")} {
 		if n := answers(of); n > 0 {
 			t.Errorf("%d answers for %v", n, of)
 		}
@@ -729,6 +731,7 @@ func TestKilledAndAdopted(t *testing.T) {
 		t.Errorf("before %+v, after %+v: %v", before, after, err)
 	}
 	c.checkMatrix(t)
+	conn.Close() // a socket keeps its namespace alive
 	c.end()
 	eventually(t, "the port of an ended container is gone", func() bool {
 		list, err := w.client().List()
@@ -736,9 +739,13 @@ func TestKilledAndAdopted(t *testing.T) {
 	})
 }
 
+func (w *world) hostRoutes() string {
+	return w.run(w.Host, "ip -o addr | sed 's/ tentative//'; ip route; ip -6 route; ip rule; ip -6 rule; nft list ruleset")
+}
+
 // hostState is all of the host that hutchd changes.
 func (w *world) hostState() string {
-	return w.run(w.Host, `ip -o addr; ip route; ip -6 route; ip rule; ip -6 rule; nft list ruleset
+	return w.hostRoutes() + w.run(w.Host, `
 for f in /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding /proc/sys/net/ipv6/conf/*/force_forwarding /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv4/conf/*/rp_filter; do [ ! -e $f ] || echo $f $(cat $f); done
 find `+w.layout.Root+`/run -type f | sort; grep `+w.layout.Root+` /proc/self/mounts || true`)
 }
@@ -789,13 +796,13 @@ func TestLeavesTheHostAsItWas(t *testing.T) {
 	})
 	t.Run("cleanup without records", func(t *testing.T) {
 		w := newWorld(t)
-		before := w.run(w.Host, "ip -o addr; ip route; ip -6 route; ip rule; ip -6 rule; nft list ruleset")
+		before := w.hostRoutes()
 		w.start()
 		w.attached("ff")
 		w.kill(unix.SIGKILL)
 		w.run(w.Host, "rm -f "+w.layout.Runtime+"/*.json "+w.layout.Runtime+"/*.sock "+w.layout.Runtime+"/*.lock; rm -rf "+w.layout.Netd)
 		w.hutchd("--cleanup")
-		if after := w.run(w.Host, "ip -o addr; ip route; ip -6 route; ip rule; ip -6 rule; nft list ruleset"); after != before {
+		if after := w.hostRoutes(); after != before {
 			t.Errorf("before:\n%safter:\n%s", before, after)
 		}
 	})

@@ -348,11 +348,10 @@ func (c *container) checkMatrix(t *testing.T, extra ...target) {
 // eventually waits until f is true.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for range 1000 {
+	for giveUp := time.Now().Add(20 * time.Second); time.Now().Before(giveUp); time.Sleep(10 * time.Millisecond) {
 		if f() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("it never came to pass that %s", what)
 }

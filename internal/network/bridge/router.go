@@ -126,6 +126,9 @@ func settle() error {
 		{"ipv6/conf/default/accept_redirects", "0"},
 		{"ipv6/conf/default/addr_gen_mode", "1"},
 		{"ipv6/conf/default/accept_dad", "0"},
+		{"ipv6/conf/default/proxy_ndp", "1"}, // for the host's link alone, see ensureBridge
+		{"ipv6/neigh/default/proxy_delay", "0"},
+		{"ipv4/neigh/default/proxy_delay", "0"},
 		{"ipv4/conf/all/accept_redirects", "0"},
 		{"ipv4/conf/default/accept_redirects", "0"},
 		{"ipv4/conf/all/send_redirects", "0"},
@@ -295,6 +298,18 @@ func (r *Router) ensureBridge(s network.Subnets) error {
 	if br.Attrs().Flags&net.FlagUp == 0 {
 		if err := r.inside.LinkSetUp(br); err != nil {
 			return err
+		}
+	}
+	// Containers look for the host's end of the link on the bridge, where by its
+	// address it should be.
+	for _, a := range []netip.Addr{s.Link4(), s.Link6()} {
+		family := netlink.FAMILY_V4
+		if a.Is6() {
+			family = netlink.FAMILY_V6
+		}
+		proxy := &netlink.Neigh{LinkIndex: br.Attrs().Index, Family: family, Flags: netlink.NTF_PROXY, IP: a.AsSlice()}
+		if err := r.inside.NeighSet(proxy); err != nil {
+			return fmt.Errorf("answer for %v: %w", a, err)
 		}
 	}
 	return addresses(r.inside, br,
