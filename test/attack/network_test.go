@@ -583,7 +583,7 @@ func TestLoopbackFromTheWire(t *testing.T) {
 	var heard atomic.Int64
 	for _, ns := range []*os.File{router, w.Host} {
 		if err := w.In(ns, func() error {
-			l, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero, Port: 53})
+			l, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53})
 			if err != nil {
 				return err
 			}
@@ -602,18 +602,19 @@ func TestLoopbackFromTheWire(t *testing.T) {
 		}
 	}
 	from := netip.AddrPortFrom(a.lease.Address4.Addr(), 5555)
-	packet := func(to string) []byte {
-		return ethernet(a.bridgeMAC(t), hardware(t, a), 0x0800, udp(from, netip.MustParseAddrPort(to+":53"), "x"))
-	}
-	a.send(t, packet("127.0.0.1"), packet("127.0.0.53"))
+	packet := ethernet(a.bridgeMAC(t), hardware(t, a), 0x0800, udp(from, netip.MustParseAddrPort("127.0.0.1:53"), "x"))
+	a.send(t, packet, packet)
 	if _, err := a.reach("ping", a.lease.Gateway4.String(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if heard.Load() != 0 {
 		t.Error("a frame for 127.0.0.1 was heard")
 	}
-	a.send(t, packet(a.lease.Gateway4.String()))
-	eventually(t, "one for the gateway is heard", func() bool { return heard.Load() == 1 })
+	t.Run("without the rules and with route_localnet it is", func(t *testing.T) {
+		w.run(router, "nft flush ruleset; echo 1 >/proc/sys/net/ipv4/conf/br/route_localnet")
+		a.send(t, packet)
+		eventually(t, "it is heard", func() bool { return heard.Load() == 1 })
+	})
 }
 
 // Threat 21: a container that opens connections without end.

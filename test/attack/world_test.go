@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,27 +23,6 @@ import (
 	"github.com/hutch-project/hutch/internal/sys"
 	"github.com/hutch-project/hutch/internal/testenv"
 )
-
-// hutchd is the program under attack, built once.
-var hutchd = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hutch-attack-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "hutchd")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/hutch-project/hutch/cmd/hutchd").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build hutchd: %w: %s", err, out)
-	}
-	return bin, nil
-})
-
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if bin, err := hutchd(); err == nil {
-		os.RemoveAll(filepath.Dir(bin))
-	}
-	os.Exit(status)
-}
 
 // A world is a simulated workstation with a hutchd on it.
 type world struct {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -95,20 +94,16 @@ func makeNamespace(file string) (*os.File, error) {
 		return nil, err
 	}
 	f.Close()
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	err = sys.OnOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- os.NewSyscallError("unshare", err)
-			return
+			return os.NewSyscallError("unshare", err)
 		}
 		if err := settle(); err != nil {
-			result <- err
-			return
+			return err
 		}
-		result <- os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""))
-	}()
-	if err := <-result; err != nil {
+		return os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""))
+	})
+	if err != nil {
 		return nil, errors.Join(err, os.Remove(file))
 	}
 	return openNamespace(file)
