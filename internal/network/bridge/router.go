@@ -258,7 +258,7 @@ func (r *Router) ensureLink(s network.Subnets) error {
 		if n.h == r.host && n.to == s.V6 {
 			route.Src = s.Link6().AsSlice()
 		}
-		if err := n.h.RouteReplace(route); err != nil {
+		if err := ensureRoute(n.h, route); err != nil {
 			return fmt.Errorf("route to %v: %w", n.to, err)
 		}
 	}
@@ -268,7 +268,7 @@ func (r *Router) ensureLink(s network.Subnets) error {
 		if a.Is6() {
 			route.Scope = netlink.SCOPE_UNIVERSE
 		}
-		if err := r.inside.RouteReplace(route); err != nil {
+		if err := ensureRoute(r.inside, route); err != nil {
 			return fmt.Errorf("route to %v: %w", a, err)
 		}
 	}
@@ -371,6 +371,32 @@ func addresses(h *netlink.Handle, link netlink.Link, wanted ...netip.Prefix) err
 	return nil
 }
 
+// ensureRoute adds a route where the link has none such. One that is replaced by
+// itself would be news to all who follow the routes, hutchd among them.
+func ensureRoute(h *netlink.Handle, wanted *netlink.Route) error {
+	family := netlink.FAMILY_V4
+	if len(wanted.Dst.IP) == net.IPv6len {
+		family = netlink.FAMILY_V6
+	}
+	have, err := h.RouteListFiltered(family, &netlink.Route{LinkIndex: wanted.LinkIndex}, netlink.RT_FILTER_OIF)
+	if err != nil {
+		return err
+	}
+	for _, r := range have {
+		to := "0.0.0.0/0"
+		if family == netlink.FAMILY_V6 {
+			to = "::/0"
+		}
+		if r.Dst != nil {
+			to = r.Dst.String()
+		}
+		if to == wanted.Dst.String() && r.Gw.Equal(wanted.Gw) && (wanted.Src == nil || r.Src.Equal(wanted.Src)) {
+			return nil
+		}
+	}
+	return h.RouteReplace(wanted)
+}
+
 func neighbour(h *netlink.Handle, link netlink.Link, a netip.Addr, mac net.HardwareAddr) error {
 	err := h.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: mac})
 	if err != nil {
@@ -396,8 +422,8 @@ func missingIsFine(err error) error {
 // router's.
 func (r *Router) In(f func() error) error { return sys.InNamespace(r.ns, unix.CLONE_NEWNET, f) }
 
-// Watch calls changed whenever a link of the router's may have changed, until the
-// context ends.
+// Watch calls changed whenever a link of the router's has gone, until the context
+// ends. What comes, comes by this package's own doing.
 func (r *Router) Watch(ctx context.Context, changed func()) error {
 	socket, err := nl.SubscribeAt(netns.NsHandle(r.ns.Fd()), netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
 	if err != nil {
@@ -406,8 +432,12 @@ func (r *Router) Watch(ctx context.Context, changed func()) error {
 	context.AfterFunc(ctx, socket.Close)
 	go func() {
 		for ctx.Err() == nil {
-			_, _, err := socket.Receive()
-			if ctx.Err() == nil {
+			messages, _, err := socket.Receive()
+			gone := err != nil // an overrun of the queue: whatever it was is lost
+			for _, m := range messages {
+				gone = gone || m.Header.Type == unix.RTM_DELLINK
+			}
+			if gone && ctx.Err() == nil {
 				changed()
 			}
 			if err == unix.EBADF {
