@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -112,16 +111,10 @@ func (w *Workstation) Close() error { return w.back.Unwind() }
 // NewNamespace makes a namespace that nothing is in but its descriptor. kind is
 // unix.CLONE_NEWNET or unix.CLONE_NEWNS; the latter is private.
 func NewNamespace(kind int) (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	var f *os.File
+	err := sys.OnOwnThread(func() (err error) {
 		if err := unix.Unshare(kind); err != nil {
-			done <- result{nil, os.NewSyscallError("unshare", err)}
-			return
+			return os.NewSyscallError("unshare", err)
 		}
 		path := "/proc/thread-self/ns/net"
 		if kind == unix.CLONE_NEWNET {
@@ -133,15 +126,13 @@ func NewNamespace(kind int) (*os.File, error) {
 		if kind == unix.CLONE_NEWNS {
 			path = "/proc/thread-self/ns/mnt"
 			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				done <- result{nil, os.NewSyscallError("mount", err)}
-				return
+				return os.NewSyscallError("mount", err)
 			}
 		}
-		f, err := os.Open(path)
-		done <- result{f, err}
-	}()
-	r := <-done
-	return r.f, r.err
+		f, err = os.Open(path)
+		return err
+	})
+	return f, err
 }
 
 type end struct {
@@ -308,14 +299,26 @@ func (w *Workstation) Serve(ns *os.File, name string, port int) error {
 				}()
 			}
 		}()
+		// What a datagram was sent to comes with it and goes back as the source of the
+		// answer (ipv6(7), IPV6_PKTINFO); the machine has many addresses.
+		raw, err := u.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var setErr error
+		if err := raw.Control(func(fd uintptr) {
+			setErr = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		}); err != nil || setErr != nil {
+			return errors.Join(err, setErr)
+		}
 		go func() {
-			buffer := make([]byte, 2048)
+			buffer, to := make([]byte, 2048), make([]byte, 256)
 			for {
-				_, from, err := u.ReadFromUDP(buffer)
+				_, n, _, from, err := u.ReadMsgUDP(buffer, to)
 				if err != nil {
 					return
 				}
-				u.WriteToUDP([]byte(name+"\n"), from)
+				u.WriteMsgUDP([]byte(name+"\n"), to[:n], from)
 			}
 		}()
 		return nil

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +19,6 @@ import (
 )
 
 const person = 4321
-
-// TestMain silences the X library, which logs the end of every connection.
-func TestMain(m *testing.M) {
-	xgb.Logger = log.New(io.Discard, "", 0)
-	os.Exit(m.Run())
-}
 
 // hostile starts a person's X server with a window on it, and a broker with the
 // default level; it returns connections of the person and of the container.

@@ -167,26 +167,24 @@ func (r *Router) Ports() (map[string]bool, error) {
 	return ports, nil
 }
 
-// Forget makes the router forget the neighbours and all tracked connections of
-// addresses, so that who gets them next inherits nothing.
-func (r *Router) Forget(list ...netip.Addr) error {
+// Forget makes the router forget a port's neighbours and tracked connections, so
+// that who gets the addresses next inherits nothing. The host may remember them: an
+// answer that the router did not see asked for does not pass it. It takes some ten
+// milliseconds, as the kernel looks through its whole table.
+func (r *Router) Forget(p network.Port) error {
 	br, err := r.inside.LinkByName(Bridge)
 	if err != nil {
 		return err
 	}
-	for _, a := range list {
+	for _, a := range []netip.Addr{p.Address4, p.Address6, network.LinkLocal(p.MAC)} {
 		err := r.inside.NeighDel(&netlink.Neigh{LinkIndex: br.Attrs().Index, IP: a.AsSlice()})
 		if err := missingIsFine(err); err != nil {
 			return err
 		}
-		family := netlink.InetFamily(unix.AF_INET)
-		if a.Is6() {
-			family = unix.AF_INET6
-		}
-		for _, h := range []*netlink.Handle{r.inside, r.host} {
-			if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, family, flowsOf{a.AsSlice()}); err != nil {
-				return fmt.Errorf("forget the connections of %v: %w", a, err)
-			}
+	}
+	for family, a := range map[netlink.InetFamily]netip.Addr{unix.AF_INET: p.Address4, unix.AF_INET6: p.Address6} {
+		if _, err := r.inside.ConntrackDeleteFilters(netlink.ConntrackTable, family, flowsOf{a.AsSlice()}); err != nil {
+			return fmt.Errorf("forget the connections of %v: %w", a, err)
 		}
 	}
 	return nil

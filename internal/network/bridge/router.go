@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -95,20 +94,16 @@ func makeNamespace(file string) (*os.File, error) {
 		return nil, err
 	}
 	f.Close()
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	err = sys.OnOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- os.NewSyscallError("unshare", err)
-			return
+			return os.NewSyscallError("unshare", err)
 		}
 		if err := settle(); err != nil {
-			result <- err
-			return
+			return err
 		}
-		result <- os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""))
-	}()
-	if err := <-result; err != nil {
+		return os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""))
+	})
+	if err != nil {
 		return nil, errors.Join(err, os.Remove(file))
 	}
 	return openNamespace(file)
@@ -126,6 +121,9 @@ func settle() error {
 		{"ipv6/conf/default/accept_redirects", "0"},
 		{"ipv6/conf/default/addr_gen_mode", "1"},
 		{"ipv6/conf/default/accept_dad", "0"},
+		{"ipv6/conf/default/proxy_ndp", "1"}, // for the host's link alone, see ensureBridge
+		{"ipv6/neigh/default/proxy_delay", "0"},
+		{"ipv4/neigh/default/proxy_delay", "0"},
 		{"ipv4/conf/all/accept_redirects", "0"},
 		{"ipv4/conf/default/accept_redirects", "0"},
 		{"ipv4/conf/all/send_redirects", "0"},
@@ -260,7 +258,7 @@ func (r *Router) ensureLink(s network.Subnets) error {
 		if n.h == r.host && n.to == s.V6 {
 			route.Src = s.Link6().AsSlice()
 		}
-		if err := n.h.RouteReplace(route); err != nil {
+		if err := ensureRoute(n.h, route); err != nil {
 			return fmt.Errorf("route to %v: %w", n.to, err)
 		}
 	}
@@ -270,7 +268,7 @@ func (r *Router) ensureLink(s network.Subnets) error {
 		if a.Is6() {
 			route.Scope = netlink.SCOPE_UNIVERSE
 		}
-		if err := r.inside.RouteReplace(route); err != nil {
+		if err := ensureRoute(r.inside, route); err != nil {
 			return fmt.Errorf("route to %v: %w", a, err)
 		}
 	}
@@ -295,6 +293,18 @@ func (r *Router) ensureBridge(s network.Subnets) error {
 	if br.Attrs().Flags&net.FlagUp == 0 {
 		if err := r.inside.LinkSetUp(br); err != nil {
 			return err
+		}
+	}
+	// Containers look for the host's end of the link on the bridge, where by its
+	// address it should be.
+	for _, a := range []netip.Addr{s.Link4(), s.Link6()} {
+		family := netlink.FAMILY_V4
+		if a.Is6() {
+			family = netlink.FAMILY_V6
+		}
+		proxy := &netlink.Neigh{LinkIndex: br.Attrs().Index, Family: family, Flags: netlink.NTF_PROXY, IP: a.AsSlice()}
+		if err := r.inside.NeighSet(proxy); err != nil {
+			return fmt.Errorf("answer for %v: %w", a, err)
 		}
 	}
 	return addresses(r.inside, br,
@@ -361,6 +371,32 @@ func addresses(h *netlink.Handle, link netlink.Link, wanted ...netip.Prefix) err
 	return nil
 }
 
+// ensureRoute adds a route where the link has none such. One that is replaced by
+// itself would be news to all who follow the routes, hutchd among them.
+func ensureRoute(h *netlink.Handle, wanted *netlink.Route) error {
+	family := netlink.FAMILY_V4
+	if len(wanted.Dst.IP) == net.IPv6len {
+		family = netlink.FAMILY_V6
+	}
+	have, err := h.RouteListFiltered(family, &netlink.Route{LinkIndex: wanted.LinkIndex}, netlink.RT_FILTER_OIF)
+	if err != nil {
+		return err
+	}
+	for _, r := range have {
+		to := "0.0.0.0/0"
+		if family == netlink.FAMILY_V6 {
+			to = "::/0"
+		}
+		if r.Dst != nil {
+			to = r.Dst.String()
+		}
+		if to == wanted.Dst.String() && r.Gw.Equal(wanted.Gw) && (wanted.Src == nil || r.Src.Equal(wanted.Src)) {
+			return nil
+		}
+	}
+	return h.RouteReplace(wanted)
+}
+
 func neighbour(h *netlink.Handle, link netlink.Link, a netip.Addr, mac net.HardwareAddr) error {
 	err := h.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: mac})
 	if err != nil {
@@ -386,8 +422,8 @@ func missingIsFine(err error) error {
 // router's.
 func (r *Router) In(f func() error) error { return sys.InNamespace(r.ns, unix.CLONE_NEWNET, f) }
 
-// Watch calls changed whenever a link of the router's may have changed, until the
-// context ends.
+// Watch calls changed whenever a link of the router's has gone, until the context
+// ends. What comes, comes by this package's own doing.
 func (r *Router) Watch(ctx context.Context, changed func()) error {
 	socket, err := nl.SubscribeAt(netns.NsHandle(r.ns.Fd()), netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
 	if err != nil {
@@ -396,8 +432,12 @@ func (r *Router) Watch(ctx context.Context, changed func()) error {
 	context.AfterFunc(ctx, socket.Close)
 	go func() {
 		for ctx.Err() == nil {
-			_, _, err := socket.Receive()
-			if ctx.Err() == nil {
+			messages, _, err := socket.Receive()
+			gone := err != nil // an overrun of the queue: whatever it was is lost
+			for _, m := range messages {
+				gone = gone || m.Header.Type == unix.RTM_DELLINK
+			}
+			if gone && ctx.Err() == nil {
 				changed()
 			}
 			if err == unix.EBADF {

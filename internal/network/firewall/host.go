@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -102,6 +103,9 @@ func (h *Host) write(s HostState) error {
 	c.AddTable(t)
 	set := func(name string, kind nftables.SetDatatype, elements []nftables.SetElement) *nftables.Set {
 		set := &nftables.Set{Table: t, Name: name, KeyType: kind}
+		if kind == nftables.TypeIFName {
+			set.KeyByteOrder = binaryutil.NativeEndian // or nft shows them empty
+		}
 		if err := c.AddSet(set, elements); err != nil {
 			panic(err) // only a set of a bad type has one
 		}

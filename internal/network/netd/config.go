@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -15,8 +16,8 @@ import (
 
 // A Config is /etc/hutch/hutchd.toml. Subnets that are not set are chosen.
 type Config struct {
-	Subnet4 netip.Prefix `toml:"subnet4"` // such as "10.87.3.0/24"
-	Subnet6 netip.Prefix `toml:"subnet6"` // such as "fd12:3456:789a::/64"
+	Subnet4 netip.Prefix // such as 10.87.3.0/24
+	Subnet6 netip.Prefix // such as fd12:3456:789a::/64
 }
 
 // LoadConfig reads the file; one that is not there is an empty one.
@@ -38,19 +39,36 @@ func LoadConfig(file string) (Config, error) {
 // ParseConfig reads the configuration; an unknown key is an error that says where.
 func ParseConfig(data []byte) (Config, error) {
 	var c Config
+	var text struct {
+		Subnet4 string `toml:"subnet4"`
+		Subnet6 string `toml:"subnet6"`
+	}
 	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-	if err := decoder.Decode(&c); err != nil {
+	if err := decoder.Decode(&text); err != nil {
 		var unknown *toml.StrictMissingError
 		var wrong *toml.DecodeError
 		switch {
 		case errors.As(err, &unknown) && len(unknown.Errors) > 0:
 			line, column := unknown.Errors[0].Position()
-			return Config{}, fmt.Errorf("line %d, column %d: key %q is not known; there are subnet4 and subnet6", line, column, unknown.Errors[0].Key())
+			return Config{}, fmt.Errorf("line %d, column %d: key %q is not known; there are subnet4 and subnet6", line, column, strings.Join(unknown.Errors[0].Key(), "."))
 		case errors.As(err, &wrong):
 			line, column := wrong.Position()
 			return Config{}, fmt.Errorf("line %d, column %d: %s", line, column, wrong.Error())
 		}
 		return Config{}, err
+	}
+	for _, k := range []struct {
+		name, value string
+		to          *netip.Prefix
+	}{{"subnet4", text.Subnet4, &c.Subnet4}, {"subnet6", text.Subnet6, &c.Subnet6}} {
+		if k.value == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(k.value)
+		if err != nil {
+			return Config{}, fmt.Errorf("%s = %q: must be a network such as 10.87.3.0/24", k.name, k.value)
+		}
+		*k.to = p
 	}
 	s := network.Subnets{V4: c.Subnet4, V6: c.Subnet6}
 	if !s.V4.IsValid() {

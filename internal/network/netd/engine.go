@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/hutch-project/hutch/internal/network"
 	"github.com/hutch-project/hutch/internal/network/api"
 	"github.com/hutch-project/hutch/internal/network/bridge"
@@ -70,7 +72,7 @@ func Open(l paths.Layout, c Config, version string, log *slog.Logger) (e *Engine
 	if e.router, err = bridge.Open(l.RouterNamespace()); err != nil {
 		return nil, err
 	}
-	if _, err := e.dropDead(); err != nil {
+	if err := e.dropDead(); err != nil {
 		return nil, err
 	}
 	has, err := host.Look()
@@ -168,8 +170,7 @@ const recheck = 10 * time.Second
 // closes comes first. The caller holds the lock.
 func (e *Engine) reconcile() (err error) {
 	defer func() { e.warning = err }()
-	dead, err := e.dropDead()
-	if err != nil {
+	if err := e.dropDead(); err != nil {
 		return err
 	}
 	has, err := host.Look()
@@ -179,11 +180,6 @@ func (e *Engine) reconcile() (err error) {
 	e.outside = network.Look(has)
 	if err := e.rules.Apply(e.wanted()); err != nil {
 		return err
-	}
-	for _, p := range dead {
-		if err := e.forgetTraffic(p); err != nil {
-			return err
-		}
 	}
 	if err := e.router.Ensure(e.book.Subnets); err != nil {
 		return err
@@ -222,12 +218,12 @@ func (e *Engine) port(p portRecord) network.Port {
 
 // dropDead strikes the ports whose namespaces are gone off the record, and the
 // links of which there is no record off the bridge.
-func (e *Engine) dropDead() (dead []portRecord, err error) {
+func (e *Engine) dropDead() error {
 	alive, err := e.router.Ports()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var left []portRecord
+	var left, dead []portRecord
 	for _, p := range e.ports {
 		if link := network.PortName(p.ID); alive[link] {
 			left = append(left, p)
@@ -238,16 +234,20 @@ func (e *Engine) dropDead() (dead []portRecord, err error) {
 	}
 	for link := range alive {
 		if err := e.router.Detach(link); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(dead) == 0 {
-		return nil, nil
+		return nil
 	}
 	for _, p := range dead {
+		// A router that was made anew has nothing to forget, not even a bridge.
+		if err := e.forgetTraffic(p); err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
+			return err
+		}
 		e.log.Info("port gone", "container", p.Name)
 	}
-	return dead, e.keep(left)
+	return e.keep(left)
 }
 
 // keep makes the list the ports in use.
@@ -263,8 +263,7 @@ func (e *Engine) keep(ports []portRecord) error {
 }
 
 func (e *Engine) forgetTraffic(p portRecord) error {
-	port := e.port(p)
-	return e.router.Forget(port.Address4, port.Address6, network.LinkLocal(port.MAC))
+	return e.router.Forget(e.port(p))
 }
 
 // Attach gives the namespace a port. The same container in the same namespace gets
@@ -285,7 +284,7 @@ func (e *Engine) Attach(a api.Attach, ns *os.File, uid uint32) (*api.Lease, erro
 	if err != nil {
 		return nil, &refusal{err.Error(), ""}
 	}
-	if _, err := e.dropDead(); err != nil {
+	if err := e.dropDead(); err != nil {
 		return nil, err
 	}
 	for _, p := range e.ports {
@@ -314,11 +313,9 @@ func (e *Engine) Attach(a api.Attach, ns *os.File, uid uint32) (*api.Lease, erro
 	}
 	p := portRecord{ID: a.ID, Name: a.Name, UID: uid, Policy: a.Policy, Number: number, Namespace: id, MTU: e.outside.MTU, Since: time.Now()}
 	// Whoever had the address or the name of the port before: nothing of it is left
-	// when the new one comes.
+	// when the new one comes; ports that are gone took along what the router
+	// remembered of them.
 	if err := e.detach(a.ID); err != nil {
-		return nil, err
-	}
-	if err := e.forgetTraffic(p); err != nil {
 		return nil, err
 	}
 	port := e.port(p)

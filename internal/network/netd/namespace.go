@@ -53,7 +53,7 @@ func checkNamespace(f, router *os.File, uid uint32) (namespaceID, error) {
 	if err != nil {
 		return id, err
 	}
-	own, err := identifyPath("/proc/self/ns/net")
+	own, err := identifyPath("/proc/thread-self/ns/net") // the first thread's may be another
 	if err != nil {
 		return id, err
 	}

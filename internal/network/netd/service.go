@@ -52,6 +52,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	engine, err := Open(o.Layout, config, o.Version, o.Log)
 	if err != nil {
+		// Half a network serves nobody, but one with ports is somebody's.
+		if ports, e := loadPorts(portsFile(o.Layout)); e == nil && len(ports) == 0 {
+			if rules, e := firewall.NewHost(); e == nil {
+				err = errors.Join(err, withdraw(o.Layout, rules), rules.Close())
+			}
+		}
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
