@@ -2,7 +2,6 @@ package torture
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/container/rootfs"
+	"github.com/hutch-project/hutch/internal/container/store"
 )
 
 // TortureVariable names the environment variable that asks for the whole sweep.
