@@ -16,6 +16,7 @@ import (
 
 	"github.com/hutch-project/hutch/internal/network/netd"
 	"github.com/hutch-project/hutch/internal/paths"
+	"github.com/hutch-project/hutch/internal/sys"
 	"github.com/hutch-project/hutch/internal/version"
 )
 
@@ -60,6 +61,9 @@ func run(args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("must be run as root")
 	}
+	if err := sys.KeepCapabilities(capabilities...); err != nil {
+		return err
+	}
 	if *cleanup {
 		return netd.Cleanup(layout)
 	}
@@ -67,3 +71,8 @@ func run(args []string) error {
 	defer stop()
 	return netd.Run(ctx, netd.Options{Layout: layout, Idle: *idle, Version: version.Get().Version, Log: log, Services: netd.Answers(log)})
 }
+
+// capabilities are all that hutchd keeps of root's: to enter and bind the router's
+// namespace, to make links and rules, to listen on the ports of DHCP and DNS, and
+// to send the frames of DHCP.
+var capabilities = []int{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}

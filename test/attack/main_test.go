@@ -33,7 +33,9 @@ var hutchd = sync.OnceValues(func() (bin string, err error) {
 		return "", err
 	}
 	bin = filepath.Join(built, "hutchd")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/hutch-project/hutch/cmd/hutchd").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", bin, "github.com/hutch-project/hutch/cmd/hutchd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the Makefile builds it
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build hutchd: %w: %s", err, out)
 	}
 	return bin, nil
