@@ -66,6 +66,18 @@ func (c *Client) Forget(id string) error {
 	return err
 }
 
+// Retain frees the addresses of containers that are no more: all but those named,
+// and those that have a port. It makes good a Forget that found no hutchd. Of more
+// than MaxRetain containers it does nothing.
+func (c *Client) Retain(ids []string) error {
+	if len(ids) > MaxRetain {
+		return nil
+	}
+	ids = append([]string{}, ids...)
+	_, err := c.ask(Request{Op: OpRetain, IDs: &ids})
+	return err
+}
+
 // List returns the ports in use that the caller may see.
 func (c *Client) List() ([]Attachment, error) {
 	answer, err := c.ask(Request{Op: OpList})
