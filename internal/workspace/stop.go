@@ -191,7 +191,10 @@ func (w *Workspace) netd(f func(*api.Client) error) error {
 		return err
 	}
 	defer c.Close()
-	return f(c)
+	if err := f(c); !errors.Is(err, api.ErrNotRunning) {
+		return err
+	}
+	return nil // it ended meanwhile
 }
 
 // Remove removes a container; one that runs is ended first, with force.

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/sys"
 )
@@ -112,12 +115,12 @@ func (c *Client) ask(r Request, files ...*os.File) (*Answer, error) {
 		return nil, err
 	}
 	if err := sys.Send(c.conn, packet, files...); err != nil {
-		return nil, fmt.Errorf("ask hutchd: %w", err)
+		return nil, fmt.Errorf("ask hutchd: %w", gone(err))
 	}
 	buffer := make([]byte, MaxPacket)
 	n, stray, err := sys.Receive(c.conn, buffer)
 	if err != nil {
-		return nil, fmt.Errorf("ask hutchd: %w", err)
+		return nil, fmt.Errorf("ask hutchd: %w", gone(err))
 	}
 	sys.CloseAll(stray)
 	var answer Answer
@@ -131,4 +134,15 @@ func (c *Client) ask(r Request, files ...*os.File) (*Answer, error) {
 		return nil, &Refusal{answer.Error, answer.Remedy}
 	}
 	return &answer, nil
+}
+
+// gone makes the errors of a connection whose other side has ended ErrNotRunning: a
+// hutchd that dies is as one that is not there.
+func gone(err error) error {
+	for _, sign := range []error{io.EOF, unix.ECONNRESET, unix.EPIPE} {
+		if errors.Is(err, sign) {
+			return fmt.Errorf("%w (%w)", ErrNotRunning, err)
+		}
+	}
+	return err
 }
