@@ -37,8 +37,33 @@ func (w *Workspace) Cleanup(ctx context.Context) (done []string, err error) {
 	}
 	removed, err := w.cleanDrafts(ctx)
 	done = append(done, removed...)
-	failures = append(failures, err, w.sweepImages(ctx), cgroup.RemoveParent(w.Layout.Cgroup))
+	failures = append(failures, err, w.removeLocks(), w.sweepImages(ctx), w.retainAddresses(), cgroup.RemoveParent(w.Layout.Cgroup))
 	return done, errors.Join(failures...)
+}
+
+// removeLocks removes the locks of names that no container has.
+func (w *Workspace) removeLocks() error {
+	names, err := w.Records.LockNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		lock, err := w.Records.TryLock(name)
+		if errors.Is(err, store.ErrLocked) {
+			continue // somebody makes one of that name
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := os.Lstat(w.Layout.Container(name)); errors.Is(err, os.ErrNotExist) {
+			err = w.Records.RemoveLock(name, lock)
+			if err != nil {
+				return err
+			}
+		}
+		lock.Unlock()
+	}
+	return nil
 }
 
 // traces are all names that something is there of.

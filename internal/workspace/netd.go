@@ -48,7 +48,7 @@ func (w *Workspace) ensureNetd(ctx context.Context) error {
 	go func() { ended <- c.Wait() }()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		if w.netdAnswers() == nil {
-			return nil
+			return w.retainAddresses()
 		}
 		select {
 		case <-ctx.Done():
@@ -59,6 +59,23 @@ func (w *Workspace) ensureNetd(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// retainAddresses tells hutchd, if it is there, which containers there are: it may
+// not have been when one was removed.
+func (w *Workspace) retainAddresses() error {
+	return w.netd(func(c *api.Client) error {
+		records, err := w.Records.List()
+		if err != nil {
+			w.Log.Warn("a record can not be read: no addresses are freed", "error", err)
+			return nil
+		}
+		var ids []string
+		for _, r := range records {
+			ids = append(ids, r.ID)
+		}
+		return c.Retain(ids)
+	})
 }
 
 func (w *Workspace) netdAnswers() error {

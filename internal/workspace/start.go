@@ -264,6 +264,12 @@ func (w *Workspace) settle(ctx context.Context, name string, lock *store.Lock) (
 	}
 	supervised := run.Supervisor.Alive()
 	if run.Alive() && run.State != container.Starting {
+		if len(run.Network) > 0 {
+			// Without hutchd its packets pass, but nobody answers its DNS.
+			if err := w.ensureNetd(ctx); err != nil {
+				w.Log.Warn("the container has no name server", "container", name, "error", err)
+			}
+		}
 		if supervised {
 			return true, nil
 		}

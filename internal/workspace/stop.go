@@ -84,14 +84,32 @@ func (w *Workspace) stop(ctx context.Context, r container.Record, request contro
 		return err
 	}
 	patience := request.Timeout + settleTime
-	if _, err := w.ask(ctx, r.Name, control.Request{Stop: &request}, patience); err != nil && run.Supervisor.Alive() {
-		return fmt.Errorf("stop %s: %w", r.Name, err)
+	if request.Force {
+		patience = forceTime
 	}
-	if err := waitFor(ctx, run.Supervisor, patience); err != nil {
-		return fmt.Errorf("stop %s: the supervisor (process %d): %w", r.Name, run.Supervisor.PID, err)
+	_, err = w.ask(ctx, r.Name, control.Request{Stop: &request}, patience)
+	if err == nil {
+		err = waitFor(ctx, run.Supervisor, patience)
+	} else if ctx.Err() == nil && waitFor(ctx, run.Supervisor, answerTime/10) == nil {
+		err = nil // it was ended while it worked at it: the rest is ours
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && request.Force:
+		w.Log.Warn("ending what does not answer", "container", r.Name, "error", err)
+		if err := w.endRun(r.Name); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("stop %s: the supervisor (process %d): %w; 'hutch stop --force %s' ends it", r.Name, run.Supervisor.PID, err, r.Name)
 	}
 	return w.sweepRun(r.Name)
 }
+
+// forceTime is how long a supervisor may take to end its container by force, before
+// both are ended without it.
+const forceTime = 15 * time.Second
 
 // ask sends a request to a supervisor, with descriptors where one needs them.
 func (w *Workspace) ask(ctx context.Context, name string, r control.Request, patience time.Duration, files ...*os.File) (control.Answer, error) {
@@ -173,7 +191,10 @@ func (w *Workspace) netd(f func(*api.Client) error) error {
 		return err
 	}
 	defer c.Close()
-	return f(c)
+	if err := f(c); !errors.Is(err, api.ErrNotRunning) {
+		return err
+	}
+	return nil // it ended meanwhile
 }
 
 // Remove removes a container; one that runs is ended first, with force.

@@ -132,10 +132,10 @@ func (w *world) census() census {
 			namespaces[p.net] = true
 			c["network namespace with processes"]++
 		}
+		// What is mounted in it goes with it.
 		if p.mnt != "" && !mounts[p.mnt] {
 			mounts[p.mnt] = true
-			data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", p.pid))
-			w.countMounts(c, "mount in a namespace of its own: ", string(data))
+			c["mount namespace with processes"]++
 		}
 	}
 	w.countMounts(c, "mount on the host: ", w.host("cat", "/proc/self/mountinfo"))
@@ -164,7 +164,9 @@ func (w *world) census() census {
 			c["link in the router: "+strings.Split(strings.Fields(line)[1], "@")[0]]++
 		}
 		for _, line := range inside("nft", "-s", "list", "ruleset") {
-			c["rule in the router: "+plain(line)]++
+			for _, element := range strings.Split(strings.Trim(strings.TrimPrefix(plain(line), "elements = "), "{} "), ",") {
+				c["rule in the router: "+strings.TrimSpace(element)]++
+			}
 		}
 	}
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hutch-project/hutch/internal/container"
 )
 
 // A Lock on a name. It is held until every descriptor of it is closed, in this
@@ -18,33 +20,78 @@ type Lock struct{ f *os.File }
 // ErrLocked says that another command is at work on the container.
 var ErrLocked = errors.New("another hutch command is at work on it")
 
-// Lock takes the lock of a name, waiting until ctx ends. The lock file stays: to
-// remove it would let two commands hold two files of one name.
+// Lock takes the lock of a name, waiting until ctx ends. The lock file stays until
+// RemoveLock.
 func (s *Store) Lock(ctx context.Context, name string) (*Lock, error) {
 	if err := os.MkdirAll(s.layout.Locks(), 0o700); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(s.layout.Locks(), name)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return &Lock{f}, nil
-		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+		l, err := tryLock(path)
+		if l != nil || err != nil {
+			return l, err
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
 			return nil, fmt.Errorf("%s: %w", name, ErrLocked)
 		case <-time.After(wait):
 		}
 	}
+}
+
+// tryLock returns nil where somebody else has the lock, or where the file was
+// removed between its opening and its locking: what is locked then is no name's.
+func tryLock(path string) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK || err == unix.EINTR {
+		f.Close()
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if st.Nlink == 0 {
+		f.Close()
+		return nil, nil
+	}
+	return &Lock{f}, nil
+}
+
+// LockNames returns the names that have a lock file, of containers that are or that
+// were.
+func (s *Store) LockNames() ([]string, error) {
+	entries, err := os.ReadDir(s.layout.Locks())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if container.CheckName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// RemoveLock removes the file of a lock that the caller holds, and lets go of it.
+// Whoever waits for it takes a new one.
+func (s *Store) RemoveLock(name string, l *Lock) error {
+	err := os.Remove(filepath.Join(s.layout.Locks(), name))
+	l.Unlock()
+	return err
 }
 
 // TryLock takes the lock of a name if nobody has it, or returns ErrLocked.

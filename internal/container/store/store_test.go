@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hutch-project/hutch/internal/container"
@@ -52,4 +54,49 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Name() != "two" {
 		t.Errorf("left: %v, %v; want two alone", entries, err)
 	}
+}
+
+func TestLockOfARemovedFileIsTakenAnew(t *testing.T) {
+	s := newStore(t)
+	var wg sync.WaitGroup
+	var holders atomic.Int32
+	for range 8 {
+		wg.Go(func() {
+			for range 25 {
+				l, err := s.Lock(t.Context(), "one")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if holders.Add(1) != 1 {
+					t.Error("two have the lock of one name")
+				}
+				holders.Add(-1)
+				if err := s.RemoveLock("one", l); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if names, err := s.LockNames(); err != nil || len(names) > 0 {
+		t.Errorf("left: %v, %v", names, err)
+	}
+}
+
+func TestTryLock(t *testing.T) {
+	s := newStore(t)
+	l, err := s.Lock(t.Context(), "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.TryLock("one"); !errors.Is(err, ErrLocked) {
+		t.Errorf("a lock that is held: %v", err)
+	}
+	l.Unlock()
+	again, err := s.TryLock("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Unlock()
 }

@@ -178,8 +178,13 @@ func (s *Supervisor) stop(r control.Stop) error {
 	return nil
 }
 
-// askAgain is how often a first process that has no handler yet is looked at.
-const askAgain = 5 * time.Millisecond
+// lookAgain is how often a first process that has no handler yet is looked at, and
+// askAgain how often one that has is asked: what heard us may have been the runtime
+// that was about to become it.
+const (
+	lookAgain = 5 * time.Millisecond
+	askAgain  = 500 * time.Millisecond
+)
 
 // askToEnd asks the first process to end, as soon as it can hear it, and waits until
 // the container has ended or the time is up. A signal that it has no handler for does
@@ -191,23 +196,20 @@ func (s *Supervisor) askToEnd(timeout time.Duration) error {
 		ask = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
 	}
 	over := time.After(timeout)
-	for heard := false; ; {
-		if !heard && s.run.Init.Hears(ask) {
+	for {
+		wait := lookAgain
+		if s.run.Init.Hears(ask) {
 			if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
-			heard = true
-		}
-		var again <-chan time.Time
-		if !heard {
-			again = time.After(askAgain)
+			wait = askAgain
 		}
 		select {
 		case <-s.ended:
 			return nil
 		case <-over:
 			return nil
-		case <-again:
+		case <-time.After(wait):
 		}
 	}
 }

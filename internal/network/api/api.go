@@ -11,6 +11,9 @@ const Version = 1
 // MaxPacket bounds a request and an answer, in bytes.
 const MaxPacket = 64 << 10
 
+// MaxRetain is how many ids of containers one packet has room for.
+const MaxRetain = 1500
+
 // A Policy says what a container may reach.
 type Policy string
 
@@ -24,6 +27,7 @@ const (
 	OpAttach = "attach" // with the network namespace as descriptor 0; answers Lease
 	OpDetach = "detach" // the port goes, the addresses stay the container's
 	OpForget = "forget" // the addresses are free again
+	OpRetain = "retain" // those of all containers but the named ones are free again; root's to ask
 	OpList   = "list"   // answers Attachments
 	OpStatus = "status" // answers Status
 )
@@ -34,6 +38,9 @@ type Request struct {
 	Op      string  `json:"op"`
 	Attach  *Attach `json:"attach,omitempty"`
 	ID      string  `json:"id,omitempty"` // for detach and forget
+	// IDs are all containers that there are, for retain. An empty list is not the
+	// same as none.
+	IDs *[]string `json:"ids,omitempty"`
 }
 
 // Attach asks for a port for the network namespace that comes along. The

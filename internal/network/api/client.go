@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/sys"
 )
@@ -66,6 +69,18 @@ func (c *Client) Forget(id string) error {
 	return err
 }
 
+// Retain frees the addresses of containers that are no more: all but those named,
+// and those that have a port. It makes good a Forget that found no hutchd. Of more
+// than MaxRetain containers it does nothing.
+func (c *Client) Retain(ids []string) error {
+	if len(ids) > MaxRetain {
+		return nil
+	}
+	ids = append([]string{}, ids...)
+	_, err := c.ask(Request{Op: OpRetain, IDs: &ids})
+	return err
+}
+
 // List returns the ports in use that the caller may see.
 func (c *Client) List() ([]Attachment, error) {
 	answer, err := c.ask(Request{Op: OpList})
@@ -100,12 +115,12 @@ func (c *Client) ask(r Request, files ...*os.File) (*Answer, error) {
 		return nil, err
 	}
 	if err := sys.Send(c.conn, packet, files...); err != nil {
-		return nil, fmt.Errorf("ask hutchd: %w", err)
+		return nil, fmt.Errorf("ask hutchd: %w", gone(err))
 	}
 	buffer := make([]byte, MaxPacket)
 	n, stray, err := sys.Receive(c.conn, buffer)
 	if err != nil {
-		return nil, fmt.Errorf("ask hutchd: %w", err)
+		return nil, fmt.Errorf("ask hutchd: %w", gone(err))
 	}
 	sys.CloseAll(stray)
 	var answer Answer
@@ -119,4 +134,15 @@ func (c *Client) ask(r Request, files ...*os.File) (*Answer, error) {
 		return nil, &Refusal{answer.Error, answer.Remedy}
 	}
 	return &answer, nil
+}
+
+// gone makes the errors of a connection whose other side has ended ErrNotRunning: a
+// hutchd that dies is as one that is not there.
+func gone(err error) error {
+	for _, sign := range []error{io.EOF, unix.ECONNRESET, unix.EPIPE} {
+		if errors.Is(err, sign) {
+			return fmt.Errorf("%w (%w)", ErrNotRunning, err)
+		}
+	}
+	return err
 }

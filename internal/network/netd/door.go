@@ -111,6 +111,8 @@ func (d *Door) answer(packet []byte, files []*os.File, uid uint32) api.Answer {
 			err = d.Engine.Detach(r.ID, uid)
 		case api.OpForget:
 			err = d.Engine.Forget(r.ID, uid)
+		case api.OpRetain:
+			err = d.Engine.Retain(*r.IDs, uid)
 		case api.OpList:
 			a.Attachments = d.Engine.List(uid)
 		case api.OpStatus:
@@ -144,17 +146,19 @@ func parseRequest(packet []byte, files int) (api.Request, error) {
 	if r.Version != api.Version {
 		return api.Request{}, &refusal{fmt.Sprintf("the request is of version %d of the protocol, this hutchd speaks %d", r.Version, api.Version), "restart hutchd"}
 	}
-	wantFiles, wantAttach, wantID := 0, false, false
+	wantFiles, wantAttach, wantID, wantIDs := 0, false, false, false
 	switch r.Op {
 	case api.OpAttach:
 		wantFiles, wantAttach = 1, true
 	case api.OpDetach, api.OpForget:
 		wantID = true
+	case api.OpRetain:
+		wantIDs = true
 	case api.OpList, api.OpStatus:
 	default:
 		return api.Request{}, &refusal{fmt.Sprintf("operation %.20q is not known", r.Op), "restart hutchd"}
 	}
-	if files != wantFiles || (r.Attach != nil) != wantAttach || (r.ID != "") != wantID {
+	if files != wantFiles || (r.Attach != nil) != wantAttach || (r.ID != "") != wantID || (r.IDs != nil) != wantIDs {
 		return api.Request{}, &refusal{fmt.Sprintf("operation %s: parts of the request are missing or too many", r.Op), ""}
 	}
 	return r, nil

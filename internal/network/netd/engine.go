@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -379,6 +380,34 @@ func (e *Engine) Forget(id string, uid uint32) error {
 		return nil
 	}
 	delete(e.book.Numbers, id)
+	return save(bookFile(e.layout), e.book)
+}
+
+// Retain frees the addresses of all containers but those named and those that have
+// a port: an id that is not named and has one belongs to a container that was made
+// after the caller looked.
+func (e *Engine) Retain(ids []string, uid uint32) error {
+	if uid != 0 {
+		return &refusal{"whose containers there are is root's to say", ""}
+	}
+	keep := map[string]bool{}
+	for _, id := range ids {
+		if err := network.CheckID(id); err != nil {
+			return &refusal{err.Error(), ""}
+		}
+		keep[id] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.ports {
+		keep[p.ID] = true
+	}
+	before := len(e.book.Numbers)
+	maps.DeleteFunc(e.book.Numbers, func(id string, _ uint32) bool { return !keep[id] })
+	if len(e.book.Numbers) == before {
+		return nil
+	}
+	e.log.Info("freed addresses of containers that are no more", "number", before-len(e.book.Numbers))
 	return save(bookFile(e.layout), e.book)
 }
 

@@ -39,5 +39,8 @@ func (n network) Detach(id string) error {
 		return err
 	}
 	defer c.Close()
-	return c.Detach(id)
+	if err := c.Detach(id); !errors.Is(err, api.ErrNotRunning) {
+		return err
+	}
+	return nil
 }
