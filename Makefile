@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := build
 
-GO      ?= go
+# sudo does not look where Go's own archive is unpacked.
+GO      ?= $(firstword $(shell command -v go) $(wildcard /usr/local/go/bin/go) go)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 # How long each fuzz target runs: in `make test` for a moment, in `make fuzz` in earnest.
@@ -108,16 +109,17 @@ clean: ## remove what was built
 
 .PHONY: install uninstall
 install: build ## install below $(DESTDIR)$(PREFIX)
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/hutch' '$(DESTDIR)$(PREFIX)/share/man/man1' \
-	  '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/hutch' '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
+	  '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
 	install -m 0755 bin/hutch '$(DESTDIR)$(PREFIX)/bin/hutch'
 	for p in $(filter-out hutch,$(PROGRAMS)); do install -m 0755 "bin/$$p" '$(DESTDIR)$(PREFIX)/libexec/hutch/'"$$p"; done
-	for f in docs/man/*.1; do [ ! -e "$$f" ] || install -m 0644 "$$f" '$(DESTDIR)$(PREFIX)/share/man/man1/'; done
-	[ ! -e docs/completions/hutch.bash ] || install -m 0644 docs/completions/hutch.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hutch'
-	[ ! -e docs/completions/_hutch ] || install -m 0644 docs/completions/_hutch '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hutch'
-	[ ! -e docs/completions/hutch.fish ] || install -m 0644 docs/completions/hutch.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hutch.fish'
+	for s in 1 5 8; do install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$$s" docs/man/*."$$s"; done
+	install -m 0644 docs/completions/hutch.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hutch'
+	install -m 0644 docs/completions/_hutch '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hutch'
+	install -m 0644 docs/completions/hutch.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hutch.fish'
 uninstall: ## remove what install put there; containers stay (hutch cleanup --all first)
 	rm -f '$(DESTDIR)$(PREFIX)/bin/hutch' '$(DESTDIR)$(PREFIX)'/share/man/man1/hutch.1 '$(DESTDIR)$(PREFIX)'/share/man/man1/hutch-*.1 \
+	  '$(DESTDIR)$(PREFIX)/share/man/man5/hutch.toml.5' '$(DESTDIR)$(PREFIX)/share/man/man8/hutchd.8' \
 	  '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hutch' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hutch' \
 	  '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hutch.fish'
 	rm -rf '$(DESTDIR)$(PREFIX)/libexec/hutch'

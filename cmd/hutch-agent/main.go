@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/hutch-project/hutch/internal/container/agent"
+	"github.com/hutch-project/hutch/internal/container/control"
 )
 
 func main() {
@@ -58,5 +59,5 @@ func run(args []string) error {
 }
 
 func defaults(user string) agent.Defaults {
-	return agent.Defaults{User: user, Env: os.Environ()}
+	return agent.Defaults{User: user, Env: control.CarriedEnv(os.Environ())}
 }

@@ -2,14 +2,12 @@ package testenv
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 )
 
 // mirrors are the package servers that the simulated Internet has, by name, with
@@ -124,10 +122,5 @@ func (w *Workstation) hostFile(path, text string) error {
 	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
-	return w.inMounts(func() error {
-		if err := unix.Mount(f.Name(), path, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("show %s: %w", path, err)
-		}
-		return nil
-	})
+	return w.Show(f.Name(), path)
 }

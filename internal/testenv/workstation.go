@@ -349,6 +349,17 @@ func (w *Workstation) Start(ns *os.File, c *exec.Cmd) error {
 	})
 }
 
+// Show has all that is started on the workstation see one file or folder in the
+// place of another. The machine sees nothing of it.
+func (w *Workstation) Show(source, target string) error {
+	return w.inMounts(func() error {
+		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("show %s: %w", target, err)
+		}
+		return nil
+	})
+}
+
 func (w *Workstation) inMounts(f func() error) error {
 	return sys.InNamespace(w.mounts, unix.CLONE_NEWNS, f)
 }

@@ -63,13 +63,30 @@ func xArguments(more ...string) XOption {
 	return func(x *XServer) { x.arguments = append(x.arguments, more...) }
 }
 
+// WithScreen sets the width and the height of the screen, in pixels; it is
+// 640x480 else.
+func WithScreen(width, height int) XOption {
+	return xArguments("-screen", "0", fmt.Sprintf("%dx%dx24", width, height))
+}
+
 // NewXServer starts an X server, with a cookie of its own, that ends with the
 // test.
 func NewXServer(t testing.TB, options ...XOption) *XServer {
 	t.Helper()
 	RequireTools(t, "Xvfb")
-	dir := t.TempDir()
-	x := &XServer{t: t, Authority: filepath.Join(dir, "server.auth"), Cookie: make([]byte, 16), log: filepath.Join(dir, "server.log")}
+	x, err := OpenXServer(t.TempDir(), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.t = t
+	t.Cleanup(x.Stop)
+	return x
+}
+
+// OpenXServer starts an X server, with its cookie and its log in a folder, that
+// runs until Stop.
+func OpenXServer(dir string, options ...XOption) (*XServer, error) {
+	x := &XServer{Authority: filepath.Join(dir, "server.auth"), Cookie: make([]byte, 16), log: filepath.Join(dir, "server.log")}
 	rand.Read(x.Cookie)
 	for _, o := range options {
 		o(x)
@@ -81,15 +98,13 @@ func NewXServer(t testing.TB, options ...XOption) *XServer {
 		x.Number = 1000 + mathrand.IntN(50000)
 		x.Path = fmt.Sprintf("/tmp/.X11-unix/X%d", x.Number)
 		if err := os.WriteFile(x.Authority, x.record(), 0o600); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if failure = x.start(); failure == nil {
-			t.Cleanup(x.Stop)
-			return x
+			return x, nil
 		}
 	}
-	t.Fatalf("no X server: %v", failure)
-	return nil
+	return nil, fmt.Errorf("no X server: %w", failure)
 }
 
 // record is a wild one of Xauthority's format; that the product reads and writes

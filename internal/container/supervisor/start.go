@@ -20,6 +20,7 @@ import (
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/console"
+	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/container/runtime"
@@ -394,7 +395,7 @@ func (s *Supervisor) agentEnv() []string {
 	if s.screen != nil {
 		env = append(s.screen.Env(), env...)
 	}
-	return env
+	return control.CarryEnv(env)
 }
 
 func (s *Supervisor) openConsole(terminal *os.File) error {
