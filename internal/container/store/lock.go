@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/hutch-project/hutch/internal/container"
 )
 
 // A Lock on a name. It is held until every descriptor of it is closed, in this
@@ -70,20 +68,7 @@ func tryLock(path string) (*Lock, error) {
 // LockNames returns the names that have a lock file, of containers that are or that
 // were.
 func (s *Store) LockNames() ([]string, error) {
-	entries, err := os.ReadDir(s.layout.Locks())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if container.CheckName(e.Name()) == nil {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
+	return names(s.layout.Locks(), func(os.DirEntry) bool { return true })
 }
 
 // RemoveLock removes the file of a lock that the caller holds, and lets go of it.

@@ -80,18 +80,5 @@ func (s *Store) runFile(name, boot string) string {
 // Runs returns the names of all runtime folders, of containers that run or that
 // a crash left.
 func (s *Store) Runs() ([]string, error) {
-	entries, err := os.ReadDir(s.layout.ContainersRuntime())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() && container.CheckName(e.Name()) == nil {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
+	return names(s.layout.ContainersRuntime(), os.DirEntry.IsDir)
 }

@@ -94,21 +94,25 @@ func (s *Store) List() ([]container.Record, error) {
 }
 
 // Names returns the names of all folders that may be containers.
-func (s *Store) Names() ([]string, error) {
-	entries, err := os.ReadDir(s.layout.Containers())
+func (s *Store) Names() ([]string, error) { return names(s.layout.Containers(), os.DirEntry.IsDir) }
+
+// names lists the entries of a folder of ours that are called as a container may
+// be; a folder that is not there has none.
+func names(dir string, wanted func(os.DirEntry) bool) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var found []string
 	for _, e := range entries {
-		if e.IsDir() && container.CheckName(e.Name()) == nil {
-			names = append(names, e.Name())
+		if wanted(e) && container.CheckName(e.Name()) == nil {
+			found = append(found, e.Name())
 		}
 	}
-	return names, nil
+	return found, nil
 }
 
 // A Draft is a container being made: a folder nobody looks at until Commit.
