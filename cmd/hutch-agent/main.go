@@ -11,9 +11,11 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/hutch-project/hutch/internal/container/agent"
+	"github.com/hutch-project/hutch/internal/container/control"
 )
 
 func main() {
@@ -58,5 +60,6 @@ func run(args []string) error {
 }
 
 func defaults(user string) agent.Defaults {
-	return agent.Defaults{User: user, Env: os.Environ()}
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool { return entry == control.NoHome })
+	return agent.Defaults{User: user, Env: env}
 }

@@ -3,6 +3,11 @@ package control
 // AgentProtocol is what an agent says of itself; another one is not spoken to.
 const AgentProtocol = 1
 
+// NoHome stands in the environment that an agent is started with where the
+// container's configuration has no HOME: the runtime would put root's there, and
+// every user would get it.
+const NoHome = "HOME=-"
+
 // Hello is the first message of whoever listens. Only after it does a client hand
 // over its request: one that is stopped, or an impostor that never answers, has
 // then been given nothing, and the client can go the slower way without running

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/console"
+	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/rootfs"
 	"github.com/hutch-project/hutch/internal/container/runtime"
@@ -390,11 +392,11 @@ func (s *Supervisor) startAgent() error {
 }
 
 func (s *Supervisor) agentEnv() []string {
-	env := s.order.Env
+	var env []string
 	if s.screen != nil {
-		env = append(s.screen.Env(), env...)
+		env = s.screen.Env()
 	}
-	return env
+	return slices.Concat([]string{control.NoHome}, env, s.order.Env)
 }
 
 func (s *Supervisor) openConsole(terminal *os.File) error {
