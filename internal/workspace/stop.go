@@ -83,6 +83,7 @@ func (w *Workspace) stop(ctx context.Context, r container.Record, request contro
 	if err != nil || run == nil {
 		return err
 	}
+	w.Log.Debug("asking it to end", "container", r.Name, "timeout", request.Timeout, "force", request.Force)
 	patience := request.Timeout + settleTime
 	if _, err := w.ask(ctx, r.Name, control.Request{Stop: &request}, patience); err != nil && run.Supervisor.Alive() {
 		return fmt.Errorf("stop %s: %w", r.Name, err)
@@ -90,6 +91,7 @@ func (w *Workspace) stop(ctx context.Context, r container.Record, request contro
 	if err := waitFor(ctx, run.Supervisor, patience); err != nil {
 		return fmt.Errorf("stop %s: the supervisor (process %d): %w", r.Name, run.Supervisor.PID, err)
 	}
+	w.Log.Debug("ended", "container", r.Name)
 	return w.sweepRun(r.Name)
 }
 
