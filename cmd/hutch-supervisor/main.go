@@ -34,7 +34,9 @@ func run(args []string) error {
 		return rootfs.LockMain(args[1])
 	}
 	debug.SetGCPercent(25) // it is idle most of its life
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	// Heard by nobody rather than ignored: what is ignored stays so in every program
+	// that is started in the container (execve(2)), and Ctrl-C would end none of them.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
 	layout, err := paths.System()
 	if err != nil {
 		return err

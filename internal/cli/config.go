@@ -75,7 +75,7 @@ func newConfigGet(a *app) *cobra.Command {
 }
 
 func newConfigSet(a *app) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "set NAME KEY VALUE", Short: "Change the value of a key",
 		Long: `Change the value of a key of a container. What can be changed while it runs is
 changed at once; for the rest it says that it waits for a restart.`,
@@ -89,6 +89,8 @@ changed at once; for the rest it says that it waits for a restart.`,
 			})
 		},
 	}
+	c.Flags().SetInterspersed(false) // a value may begin with a hyphen
+	return c
 }
 
 func newConfigUnset(a *app) *cobra.Command {

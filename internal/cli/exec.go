@@ -117,19 +117,40 @@ Signals and the size of the terminal are passed on.`,
 		Example: `  hutch exec ff -- xeyes
   hutch exec ff --user root -- apt-get install -y vlc
   tar c . | hutch exec ff -- tar x -C /tmp`,
-		Args:              cobra.MinimumNArgs(2),
+		Args:              nameAndCommand(1),
 		ValidArgsFunction: a.one,
 	}
 	cmd.flags(c.Flags())
-	c.Flags().SetInterspersed(true)
+	c.Flags().SetInterspersed(false)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		e, err := cmd.request(args[1:])
+		if help, _ := c.Flags().GetBool("help"); help {
+			return c.Help()
+		}
+		e, err := cmd.request(c.Flags().Args())
 		if err != nil {
 			return fail(err)
 		}
 		return a.inside(c.Context(), args[0], e)
 	}
 	return c
+}
+
+// nameAndCommand are a container's name and a command of at least so many words.
+// Options stand on both sides of the name; from the command on, all words are the
+// command's. The command is then what is left of the command's flags.
+func nameAndCommand(words int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("which container? its name is missing")
+		}
+		if err := c.Flags().Parse(args[1:]); err != nil {
+			return err
+		}
+		if help, _ := c.Flags().GetBool("help"); !help && c.Flags().NArg() < words {
+			return errors.New("which command? 'hutch shell' opens a shell")
+		}
+		return nil
+	}
 }
 
 func newShell(a *app) *cobra.Command {
@@ -177,14 +198,18 @@ The exit status is the program's, as with 'hutch exec'.`,
 		Example: `  hutch run ff --image debian/bookworm --install firefox-esr -- firefox-esr
   hutch run ff -- firefox-esr https://example.org
   hutch run box --image debian/trixie --mount ~/src:src:rw -- make -C src`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              nameAndCommand(0),
 		ValidArgsFunction: a.one,
 	}
 	cmd.flags(c.Flags())
 	w.flags(c.Flags())
 	c.Flags().StringVar(&image, "image", "", "`IMAGE` to make the container from, if it is not there")
+	c.Flags().SetInterspersed(false)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		e, err := cmd.request(args[1:])
+		if help, _ := c.Flags().GetBool("help"); help {
+			return c.Help()
+		}
+		e, err := cmd.request(c.Flags().Args())
 		if err != nil {
 			return fail(err)
 		}

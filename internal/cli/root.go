@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/ui"
 	"github.com/hutch-project/hutch/internal/version"
 	"github.com/hutch-project/hutch/internal/workspace"
@@ -38,7 +39,7 @@ func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // Main runs the command line and returns the exit status: 0 done, 1 not done, 2
 // the words were wrong; of run, exec and shell the program's own, 125 where hutch
-// failed, 126 and 127 as a shell has them.
+// failed or the words were wrong, 126 and 127 as a shell has them.
 func Main(args []string) int {
 	a := &app{start: time.Now()}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -57,6 +58,7 @@ func Main(args []string) int {
 	return explain(ctx, os.Stderr, err)
 }
 
+// explain says what went wrong and returns the exit status for it.
 func explain(ctx context.Context, stderr io.Writer, err error) int {
 	var s status
 	var usage *usageError
@@ -72,7 +74,7 @@ func explain(ctx context.Context, stderr io.Writer, err error) int {
 	fmt.Fprintln(stderr, "hutch: "+ui.EscapeText(err.Error()))
 	if errors.As(err, &usage) {
 		fmt.Fprintf(stderr, "see '%s --help'\n", usage.command)
-		return 2
+		return usage.status()
 	}
 	return 1
 }
@@ -81,6 +83,16 @@ func explain(ctx context.Context, stderr io.Writer, err error) int {
 type usageError struct {
 	command string
 	err     error
+}
+
+// status is 2; but with the verbs whose exit status is a program's own, that of
+// hutch's own failures.
+func (u *usageError) status() int {
+	switch u.command {
+	case "hutch run", "hutch exec", "hutch shell":
+		return control.StatusFailed
+	}
+	return 2
 }
 
 func (u *usageError) Error() string { return u.err.Error() }
@@ -122,13 +134,14 @@ window on your screen, the Internet, and nothing else of your machine or home ne
 	add := func(group string, commands ...*cobra.Command) {
 		for _, sub := range commands {
 			sub.GroupID = group
-			wrapArgs(sub)
 			c.AddCommand(sub)
 		}
 	}
 	add("everyday", newRun(a), newShell(a), newExec(a), newLs(a), newInfo(a))
 	add("containers", newCreate(a), newStart(a), newStop(a), newRestart(a), newRm(a), newMount(a), newUnmount(a), newLogs(a), newConsole(a))
 	add("machine", newImage(a), newConfig(a), newDoctor(a), newCleanup(a), newVersion(a))
+	wrapArgs(c)
+	c.SetHelpCommand(newHelp(c))
 	return c
 }
 
@@ -147,10 +160,38 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
+// newHelp is cobra's own but for a verb that there is not: that is an error.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Say how a command is used",
+		ValidArgsFunction: func(_ *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if c, _, err := root.Find(done); err == nil {
+				for _, sub := range c.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, sub.Name())
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("unknown command %q for %q", rest[0], c.CommandPath())
+			}
+			if err != nil {
+				return &usageError{root.CommandPath(), err}
+			}
+			return c.Help()
+		},
+	}
+}
+
 func (a *app) openLog() error {
 	level, err := ui.ParseLevel(a.logLevel)
 	if err != nil {
-		return err
+		return &usageError{"hutch", err}
 	}
 	a.log, a.closeLog, err = ui.NewLogger(ui.LogOptions{
 		Stderr: os.Stderr, Debug: a.debug, File: a.logFile, Level: level, Start: a.start,

@@ -137,8 +137,8 @@ func TestNeedsRestart(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
-	check("live", live, "environment.GONE", "environment.NEW", "memory", MountKey("a"))
-	check("restart", restart, "display", "init")
+	check("live", live, "memory", MountKey("a"))
+	check("restart", restart, "display", "environment.GONE", "environment.NEW", "init")
 	check("creation", creation, "ids")
 
 	live, restart, creation = NeedsRestart(new, new)

@@ -21,7 +21,7 @@ const (
 type When string
 
 const (
-	Live       When = "live"     // at once, or for the next program that is started in it
+	Live       When = "live"     // at once
 	AtRestart  When = "restart"  // from its next start
 	AtCreation When = "creation" // never: its files were laid out by it; only for new containers
 )
@@ -60,7 +60,7 @@ var keys = []key{
 		ParsePIDs, func(n int64) string { return strconv.FormatInt(n, 10) }),
 	value("stop-timeout", unstable.String, `stop-timeout = "10s"`, Live, func(l *Layer) **time.Duration { return &l.StopTimeout },
 		ParseStopTimeout, time.Duration.String),
-	value("shell", unstable.String, `shell = "/bin/bash"`, Live, func(l *Layer) **string { return &l.Shell },
+	value("shell", unstable.String, `shell = "/bin/bash"`, AtRestart, func(l *Layer) **string { return &l.Shell },
 		parseInsidePath, text[string]),
 	image("debian", "mirror", `mirror = "https://deb.debian.org/debian"`, parseMirror,
 		func(i *ImageLayer) **string { return &i.Mirror }),
@@ -145,6 +145,9 @@ func WhenApplied(name string) When {
 		if k.name == name {
 			return k.when
 		}
+	}
+	if _, is := cutEnvironment(name); is {
+		return AtRestart // what gives it to each program is told when the container starts
 	}
 	return Live
 }

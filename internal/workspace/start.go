@@ -30,6 +30,9 @@ import (
 
 // Start starts a container; one that runs already is no error.
 func (w *Workspace) Start(ctx context.Context, name string) error {
+	if _, err := w.Records.Load(name); err != nil {
+		return err // without making a lock file for a name that is none
+	}
 	lock, err := w.Records.Lock(ctx, name)
 	if err != nil {
 		return err

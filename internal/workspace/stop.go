@@ -83,6 +83,7 @@ func (w *Workspace) stop(ctx context.Context, r container.Record, request contro
 	if err != nil || run == nil {
 		return err
 	}
+	w.Log.Debug("asking it to end", "container", r.Name, "timeout", request.Timeout, "force", request.Force)
 	patience := request.Timeout + settleTime
 	if request.Force {
 		patience = forceTime
@@ -104,6 +105,7 @@ func (w *Workspace) stop(ctx context.Context, r container.Record, request contro
 	case err != nil:
 		return fmt.Errorf("stop %s: the supervisor (process %d): %w; 'hutch stop --force %s' ends it", r.Name, run.Supervisor.PID, err, r.Name)
 	}
+	w.Log.Debug("ended", "container", r.Name)
 	return w.sweepRun(r.Name)
 }
 

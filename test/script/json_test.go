@@ -99,11 +99,8 @@ func (s schema) check(path string, value any) error {
 			}
 		}
 		for documented, types := range s {
-			field, below := strings.CutPrefix(documented, join(path, ""))
-			if path == "." {
-				field, below = documented, !strings.HasPrefix(documented, ".")
-			}
-			if !below || strings.ContainsAny(field, ".[") || slices.Contains(types, "absent") {
+			field := documented[strings.LastIndex(documented, ".")+1:]
+			if field == "" || strings.HasSuffix(field, "[]") || documented != join(path, field) || slices.Contains(types, "absent") {
 				continue
 			}
 			if _, is := v[field]; !is {

@@ -12,7 +12,8 @@
 //	documented KIND       the last output is JSON as docs/reference/json.md has it
 //	eventually COMMAND…   the command succeeds, at the latest after half a minute
 //
-// $ROOT is the story's HUTCH_ROOT. The person of the workstation is ada, uid 1234.
+// $ROOT is the story's HUTCH_ROOT, $STATE its folder of containers and images, $BIN
+// that of the programs. The person of the workstation is ada, uid 1234.
 package script
 
 import (
@@ -85,6 +86,7 @@ func stories(t *testing.T, h *testenv.Hutch, path string) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 			e.Setenv("ROOT", h.Root)
+			e.Setenv("BIN", h.Bin)
 			e.Setenv("STATE", filepath.Join(h.Root, "var/lib/hutch"))
 			return nil
 		},
@@ -95,6 +97,7 @@ func stories(t *testing.T, h *testenv.Hutch, path string) {
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(2 * time.Minute),
 	})
 }
 
@@ -118,7 +121,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 // environment is that of a story's commands, for those that it does not start
 // itself.
 func environment(ts *testscript.TestScript, c *exec.Cmd) {
-	for _, name := range []string{"PATH", "ROOT", "STATE", "WORK", "SUDO_UID", "HOME"} {
+	for _, name := range []string{"PATH", "ROOT", "STATE", "BIN", "WORK", "SUDO_UID", "HOME"} {
 		if value := ts.Getenv(name); value != "" {
 			c.Env = append(c.Env, name+"="+value)
 		}

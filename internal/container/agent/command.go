@@ -73,6 +73,24 @@ func prepare(r control.Exec, d Defaults) (command, *control.Failure) {
 	return c, nil
 }
 
+// mapped says whether an id is in a map of user_namespaces(7).
+func mapped(id uint32, path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true // nothing is known
+	}
+	defer f.Close()
+	for {
+		var first, outside, count uint64
+		if _, err := fmt.Fscan(f, &first, &outside, &count); err != nil {
+			return false
+		}
+		if uint64(id) >= first && uint64(id)-first < count {
+			return true
+		}
+	}
+}
+
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
@@ -128,6 +146,9 @@ func (c command) start(stdio [3]*os.File, terminal bool) (*os.Process, *control.
 	})
 	if err == nil {
 		return p, nil
+	}
+	if errors.Is(err, syscall.EINVAL) && !(mapped(c.user.uid, "/proc/self/uid_map") && mapped(c.user.gid, "/proc/self/gid_map")) {
+		return nil, &control.Failure{Status: control.StatusFailed, Message: fmt.Sprintf("user %d, group %d: the container has no such ids", c.user.uid, c.user.gid)}
 	}
 	status := control.StatusNotExecutable
 	if errors.Is(err, fs.ErrNotExist) {

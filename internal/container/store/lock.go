@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ var ErrLocked = errors.New("another hutch command is at work on it")
 // Lock takes the lock of a name, waiting until ctx ends. The lock file stays until
 // RemoveLock.
 func (s *Store) Lock(ctx context.Context, name string) (*Lock, error) {
+	if strings.TrimLeft(name, ".") == "" || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("lock %q: not a name", name)
+	}
 	if err := os.MkdirAll(s.layout.Locks(), 0o700); err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (s *Store) Load(name string) (container.Record, error) {
 	path := filepath.Join(s.layout.Container(name), recordFile)
 	err := readJSON(path, &r)
 	if errors.Is(err, os.ErrNotExist) {
-		return r, fmt.Errorf("%s: %w", name, ErrNotExist)
+		return r, fmt.Errorf("%s: %w; 'hutch ls' shows which there are", name, ErrNotExist)
 	}
 	if err != nil {
 		return r, err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -391,11 +392,11 @@ func (s *Supervisor) startAgent() error {
 }
 
 func (s *Supervisor) agentEnv() []string {
-	env := s.order.Env
+	var env []string
 	if s.screen != nil {
-		env = append(s.screen.Env(), env...)
+		env = s.screen.Env()
 	}
-	return control.CarryEnv(env)
+	return control.CarryEnv(slices.Concat(env, s.order.Env))
 }
 
 func (s *Supervisor) openConsole(terminal *os.File) error {
