@@ -5,11 +5,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // TempPattern matches the temporary files that a crash can leave behind; they
-// stand beside the file that was to be written.
-const TempPattern = ".*.hutch-tmp"
+// stand beside the file that was to be written: .NAME.RANDOM.hutch-tmp.
+const TempPattern = ".*" + tempSuffix
+
+const tempSuffix = ".hutch-tmp"
+
+// baseOfTemp returns the name of the file that a temporary file was to become.
+func baseOfTemp(name string) (base string, isTemp bool) {
+	rest, dotted := strings.CutPrefix(name, ".")
+	rest, suffixed := strings.CutSuffix(rest, tempSuffix)
+	dot := strings.LastIndexByte(rest, '.') // before the random digits
+	if !dotted || !suffixed || dot <= 0 {
+		return "", false
+	}
+	return rest[:dot], true
+}
 
 // Write puts data into path: temporary file in the same folder, write, fsync,
 // close, rename, fsync of the folder. On failure the old file stays and no
@@ -29,7 +44,7 @@ func Replace(path string, data []byte, perm os.FileMode) error {
 
 func replace(path string, data []byte, perm os.FileMode, sync func(*os.File) error) (err error) {
 	dir, base := filepath.Split(path)
-	f, err := os.CreateTemp(dir, "."+base+".*.hutch-tmp")
+	f, err := os.CreateTemp(dir, "."+base+".*"+tempSuffix)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -52,6 +67,24 @@ func replace(path string, data []byte, perm os.FileMode, sync func(*os.File) err
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// Sweep removes the temporary files that a crash left in a folder: of the named
+// files, or of all where none is named. The caller sees to it that nobody writes
+// there. A folder that does not exist is no error.
+func Sweep(dir string, names ...string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	var failures []error
+	for _, e := range entries {
+		base, isTemp := baseOfTemp(e.Name())
+		if isTemp && (len(names) == 0 || slices.Contains(names, base)) {
+			failures = append(failures, ignoreMissing(os.Remove(filepath.Join(dir, e.Name()))))
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // SyncDir makes the entries of a folder last: a rename or a removal in it

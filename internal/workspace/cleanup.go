@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/cgroup"
 	"github.com/hutch-project/hutch/internal/container/store"
@@ -110,6 +111,9 @@ func (w *Workspace) cleanName(ctx context.Context, name string) (what string, er
 	case err != nil:
 		return "", err
 	}
+	if err := atomicfile.Sweep(w.Layout.Container(name)); err != nil {
+		return "", err
+	}
 	before, err := w.Records.Run(name)
 	if err != nil {
 		return "", err
@@ -141,6 +145,12 @@ func (w *Workspace) cleanDrafts(ctx context.Context) (done []string, err error) 
 		return nil, err
 	}
 	defer lock.Unlock()
+	// Whoever writes these has the lock, too.
+	for _, file := range []string{w.Layout.SubUID, w.Layout.SubGID, w.Layout.SubIDRecord()} {
+		if err := atomicfile.Sweep(filepath.Dir(file), filepath.Base(file)); err != nil {
+			return nil, err
+		}
+	}
 	left, err := w.Records.Leftovers()
 	if err != nil {
 		return nil, err

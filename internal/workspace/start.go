@@ -256,7 +256,7 @@ const settleTime = 60 * time.Second
 
 // settle brings a container whose lock is held into a clear state and says
 // whether it runs: it adopts one without a supervisor, waits for one that is
-// ending, and sweeps what a crash left.
+// ending, ends one whose end was begun, and sweeps what a crash left.
 func (w *Workspace) settle(ctx context.Context, name string, lock *store.Lock) (running bool, err error) {
 	run, err := w.Records.Run(name)
 	if err != nil {
@@ -265,34 +265,52 @@ func (w *Workspace) settle(ctx context.Context, name string, lock *store.Lock) (
 	if run == nil {
 		return false, w.sweepRun(name)
 	}
-	supervised := run.Supervisor.Alive()
-	if run.Alive() && run.State != container.Starting {
-		if len(run.Network) > 0 {
-			// Without hutchd its packets pass, but nobody answers its DNS.
-			if err := w.ensureNetd(ctx); err != nil {
-				w.Log.Warn("the container has no name server", "container", name, "error", err)
-			}
-		}
-		if supervised {
+	if run.Supervisor.Alive() {
+		if run.Alive() && run.State == container.Running {
+			w.answerNames(ctx, name, run)
 			return true, nil
 		}
-		w.Log.Info("adopting", "container", name)
-		report, err := w.supervise(ctx, name, nil, lock, "adopt", name)
-		if err != nil {
-			return false, fmt.Errorf("adopt %s: %w", name, err)
-		}
-		if report.Error != "" {
-			return false, fmt.Errorf("adopt %s: %s; 'hutch stop --force %s' ends it", name, report.Error, name)
-		}
-		return true, nil
-	}
-	if supervised {
 		// We hold the lock, so nobody starts it: it is on its way down.
 		if err := waitFor(ctx, run.Supervisor, settleTime); err != nil {
-			return false, fmt.Errorf("%s: the supervisor (process %d): %w", name, run.Supervisor.PID, err)
+			return false, fmt.Errorf("%s is ending: the supervisor (process %d): %w; 'hutch stop --force %s' ends both", name, run.Supervisor.PID, err, name)
 		}
+		return false, w.sweepRun(name)
 	}
-	return false, w.sweepRun(name)
+	if !run.Alive() || run.State == container.Starting {
+		return false, w.sweepRun(name)
+	}
+	w.answerNames(ctx, name, run)
+	w.Log.Info("adopting", "container", name)
+	report, err := w.supervise(ctx, name, nil, lock, "adopt", name)
+	if err != nil {
+		return false, fmt.Errorf("adopt %s: %w", name, err)
+	}
+	if report.Error != "" {
+		return false, fmt.Errorf("adopt %s: %s; 'hutch stop --force %s' ends it", name, report.Error, name)
+	}
+	if run.State == container.Stopping { // somebody wanted it to end
+		r, err := w.Records.Load(name)
+		if err != nil {
+			return true, err
+		}
+		c, err := w.Settings(r)
+		if err != nil {
+			return true, err
+		}
+		return false, w.stop(ctx, r, control.Stop{Timeout: c.StopTimeout})
+	}
+	return true, nil
+}
+
+// answerNames sees to it that hutchd is there for a container that runs: without
+// it packets pass, but nobody answers DNS.
+func (w *Workspace) answerNames(ctx context.Context, name string, run *store.Run) {
+	if len(run.Network) == 0 {
+		return
+	}
+	if err := w.ensureNetd(ctx); err != nil {
+		w.Log.Warn("the container has no name server", "container", name, "error", err)
+	}
 }
 
 func waitFor(ctx context.Context, p sys.Process, patience time.Duration) error {

@@ -46,6 +46,13 @@ func (w *Workspace) Stop(ctx context.Context, name string, o StopOptions) error 
 // settleForStop is settle; but a container that can not be adopted is ended all
 // the same, where that is asked for by force.
 func (w *Workspace) settleForStop(ctx context.Context, name string, lock *store.Lock, force bool) (running bool, err error) {
+	run, err := w.Records.Run(name)
+	if err != nil {
+		return false, err
+	}
+	if run.Alive() && run.State == container.Stopping && run.Supervisor.Alive() {
+		return true, nil // asked once more, perhaps with less patience
+	}
 	running, err = w.settle(ctx, name, lock)
 	if err == nil || !force {
 		return running, err

@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/network"
 	"github.com/hutch-project/hutch/internal/network/api"
 	"github.com/hutch-project/hutch/internal/network/bridge"
@@ -56,6 +58,11 @@ func Open(l paths.Layout, c Config, version string, log *slog.Logger) (e *Engine
 		settings: host.Forwarding{Record: forwardingFile(l)}}
 	for dir, mode := range map[string]os.FileMode{l.Netd: 0o700, l.Runtime: 0o755} {
 		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range []string{bookFile(l), portsFile(l), forwardingFile(l), processFile(l)} {
+		if err := atomicfile.Sweep(filepath.Dir(file), filepath.Base(file)); err != nil {
 			return nil, err
 		}
 	}
