@@ -21,9 +21,9 @@ import (
 	"github.com/hutch-project/hutch/internal/sys"
 )
 
-// ways are those in which a command comes into a container; each leaves the agent as it
+// inBothWays tries something in each way in which a command comes into a container; each leaves the agent as it
 // must be for the next.
-func ways(t *testing.T, p *prisoner, name string, try func(t *testing.T, way string)) {
+func inBothWays(t *testing.T, p *prisoner, name string, try func(t *testing.T, way string)) {
 	t.Run("resident", func(t *testing.T) {
 		p.agent(t, name)
 		try(t, "resident")
@@ -256,7 +256,7 @@ func confinement(t *testing.T, p *prisoner) {
 	limits := `grep -vE 'pending signals|Max processes' /proc/self/limits`
 	for _, user := range []string{"0", "mara"} {
 		var first, firstApp string
-		ways(t, p, "box", func(t *testing.T, way string) {
+		inBothWays(t, p, "box", func(t *testing.T, way string) {
 			r := p.Hutch.Hutch("exec", "box", "--user", user, "--", "sh", "-c", tell)
 			if r.Status != 0 || !strings.Contains(r.Stdout, "Seccomp:\t2") {
 				t.Fatalf("%+v", r)
@@ -276,7 +276,7 @@ func confinement(t *testing.T, p *prisoner) {
 		if r.Status != 0 || r.Stdout != first {
 			t.Errorf("user %s, started by init:\n%s%s\nby hutch:\n%s", user, r.Stdout, r.Stderr, first)
 		}
-		ways(t, p, "app", func(t *testing.T, way string) {
+		inBothWays(t, p, "app", func(t *testing.T, way string) {
 			r := p.Hutch.Hutch("exec", "app", "--user", user, "--", "sh", "-c", tell+"\n"+limits)
 			if r.Status != 0 || !strings.Contains(r.Stdout, "NoNewPrivs:\t1") {
 				t.Fatalf("%+v", r)
@@ -345,7 +345,7 @@ func confinement(t *testing.T, p *prisoner) {
 func stdio(t *testing.T, p *prisoner) {
 	files := t.TempDir()
 	in, out := filepath.Join(files, "in"), filepath.Join(files, "out")
-	ways(t, p, "box", func(t *testing.T, way string) {
+	inBothWays(t, p, "box", func(t *testing.T, way string) {
 		for _, user := range []string{"0", "mara"} {
 			for path, data := range map[string]string{in: "whole", out: "earlier secret"} {
 				os.Remove(path)

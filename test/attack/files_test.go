@@ -275,7 +275,7 @@ func environment(t *testing.T, p *prisoner) {
 			}
 		}
 		allowed := map[string]bool{"HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "PATH": true, "LANG": true, "PWD": true, "TERM": true, "_": true, "SHLVL": true, "container": true, "OLDPWD": true}
-		ways(t, p, name, func(t *testing.T, way string) {
+		inBothWays(t, p, name, func(t *testing.T, way string) {
 			for _, option := range []string{"--workdir=/", "-t"} {
 				out := p.Must("exec", name, option, "--", "env")
 				for line := range strings.Lines(out) {
