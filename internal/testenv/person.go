@@ -46,7 +46,7 @@ func (w *Workstation) AddPerson(name string, uid int) (Person, error) {
 		if err := unix.Mount("home", "/home", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return os.NewSyscallError("mount", err)
 		}
-		return errors.Join(os.Mkdir(p.Home, 0o750), os.Chown(p.Home, uid, uid))
+		return errors.Join(os.Mkdir(p.Home, 0o750), os.Lchown(p.Home, uid, uid))
 	})
 }
 

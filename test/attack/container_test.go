@@ -28,7 +28,7 @@ import (
 type prisoner struct {
 	*testenv.Hutch
 	t           *testing.T // of the attack that is on
-	Program     string // the attacker, on the host
+	Program     string     // the attacker, on the host
 	Lent, Shown string
 	Canary      string // a folder that no container may reach
 }

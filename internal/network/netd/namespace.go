@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hutch-project/hutch/internal/sys"
 )
 
 // A namespaceID tells namespaces apart for as long as they live.
@@ -84,7 +85,7 @@ func checkNamespace(f, router *os.File, uid uint32) (namespaceID, error) {
 	if ownerID == ownUser {
 		return id, errHostsNetns
 	}
-	ownerUID, err := ownerOf(owner)
+	ownerUID, err := sys.NamespaceOwner(owner)
 	if err != nil {
 		return id, err
 	}
@@ -92,13 +93,4 @@ func checkNamespace(f, router *os.File, uid uint32) (namespaceID, error) {
 		return id, errOthers
 	}
 	return id, nil
-}
-
-func ownerOf(userns *os.File) (uint32, error) {
-	var uid uint32
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, userns.Fd(), unix.NS_GET_OWNER_UID, uintptr(unsafe.Pointer(&uid)))
-	if errno != 0 {
-		return 0, os.NewSyscallError("NS_GET_OWNER_UID", errno)
-	}
-	return uid, nil
 }
