@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/sys"
@@ -60,8 +61,10 @@ func CgroupPath(parent, name string) string {
 }
 
 // Create makes a container in state, an existing folder of the caller's own,
-// from a checked spec. Nothing runs yet.
-func Create(state, name string, s *specs.Spec) (*Container, error) {
+// from a checked spec. Nothing runs yet. When Start has made the network namespace,
+// made is called with it, and Start goes on when made returns; the file is closed
+// then.
+func Create(state, name string, s *specs.Spec, made func(netns *os.File) error) (*Container, error) {
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       name,
 		UseSystemdCgroup: systemdRuns(),
@@ -72,6 +75,16 @@ func Create(state, name string, s *specs.Spec) (*Container, error) {
 		return nil, fmt.Errorf("the spec: %w", err)
 	}
 	closeTun(config)
+	logrus.SetLevel(logrus.ErrorLevel) // a hook that is a function has no place in the state it saves, and it says so each time
+	config.Hooks = configs.Hooks{configs.CreateRuntime: {configs.NewFunctionHook(func(s *specs.State) error {
+		// The process waits for us: its id is nobody else's.
+		netns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", s.Pid))
+		if err != nil {
+			return err
+		}
+		defer netns.Close()
+		return made(netns)
+	})}}
 	c, err := libcontainer.Create(state, name, config)
 	if err != nil {
 		return nil, err

@@ -302,7 +302,8 @@ func (s *Supervisor) launch() error {
 	if err := os.Mkdir(state, 0o700); err != nil {
 		return err
 	}
-	if s.container, err = runtime.Create(state, name, built); err != nil {
+	join := s.joining()
+	if s.container, err = runtime.Create(state, name, built, join.begin); err != nil {
 		return err
 	}
 	s.down.Push("remove the container's cgroups", s.container.Destroy)
@@ -314,7 +315,8 @@ func (s *Supervisor) launch() error {
 		}
 		return err
 	})
-	if err != nil {
+	lease, joinErr := join.end()
+	if err := errors.Join(err, joinErr); err != nil {
 		return err
 	}
 	s.run.Init = s.container.Init()
@@ -322,7 +324,7 @@ func (s *Supervisor) launch() error {
 	if err := s.openConsole(terminal); err != nil {
 		return err
 	}
-	if err := s.attach(); err != nil {
+	if err := s.tell(lease); err != nil {
 		return err
 	}
 	if err := s.container.Release(); err != nil {
@@ -339,24 +341,56 @@ func (s *Supervisor) launch() error {
 	return s.store.SaveRun(name, s.run)
 }
 
-// attach joins the network and writes the files that tell of it.
-func (s *Supervisor) attach() error {
-	lease := Lease{Hosts: fmt.Appendf(nil, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %s\n", s.order.Record.Name)}
-	if s.order.Network != "none" {
-		netns, err := s.container.Namespace("net")
-		if err != nil {
-			return err
-		}
-		defer netns.Close()
-		if lease, err = s.wings.Network.Attach(s.order, netns); err != nil {
-			return err
-		}
-		id := s.order.Record.ID
-		s.down.Push("leave the network", func() error { return s.wings.Network.Detach(id) })
-		s.run.Network = lease.Detail
-		s.log.Debug("network attached")
+// A joining joins the network while the container's first process goes on being
+// prepared.
+type joining struct {
+	s      *Supervisor
+	done   chan struct{} // nil until begun
+	lease  Lease
+	result error
+}
+
+func (s *Supervisor) joining() *joining { return &joining{s: s} }
+
+// begin is called when the network namespace is there, which is the caller's to
+// close.
+func (j *joining) begin(netns *os.File) error {
+	if j.s.order.Network == "none" {
+		return nil
 	}
-	// The same files that are mounted inside: written, not replaced.
+	fd, err := unix.FcntlInt(netns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	own := os.NewFile(uintptr(fd), netns.Name())
+	j.done = make(chan struct{})
+	go func() {
+		defer close(j.done)
+		defer own.Close()
+		j.lease, j.result = j.s.wings.Network.Attach(j.s.order, own)
+	}()
+	return nil
+}
+
+// end waits for the network, and pushes the way back.
+func (j *joining) end() (Lease, error) {
+	if j.done == nil {
+		return Lease{Hosts: fmt.Appendf(nil, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %s\n", j.s.order.Record.Name)}, nil
+	}
+	<-j.done
+	if j.result != nil {
+		return Lease{}, j.result
+	}
+	id := j.s.order.Record.ID
+	j.s.down.Push("leave the network", func() error { return j.s.wings.Network.Detach(id) })
+	j.s.run.Network = j.lease.Detail
+	j.s.log.Debug("network attached")
+	return j.lease, nil
+}
+
+// tell writes the files that tell the container of its network: the same that are
+// mounted inside, written, not replaced.
+func (s *Supervisor) tell(lease Lease) error {
 	for file, data := range map[string][]byte{"resolv.conf": lease.ResolvConf, "hosts": lease.Hosts} {
 		if err := os.WriteFile(filepath.Join(s.share(), file), data, 0o644); err != nil {
 			return err
