@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	goruntime "runtime"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,13 @@ import (
 	"github.com/hutch-project/hutch/internal/workspace/supervise"
 )
 
-func init() { runtime.Reexec() }
+func init() {
+	runtime.Reexec()
+	// The runtime looks for mounts from inside the container on a thread that it then
+	// throws away. The first thread can not be thrown away: it would stay inside, and
+	// /proc show us there. So it is main's, and no other goroutine gets it.
+	goruntime.LockOSThread()
+}
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {

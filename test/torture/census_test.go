@@ -33,6 +33,18 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{Hutch: h, layout: layout, t: t}
+	// What every Debian has.
+	for _, path := range []string{w.layout.PasswdLock(), w.layout.SubUID, w.layout.SubGID} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(w.layout.Runtime), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	w.host("mount", "-t", "tmpfs", "tmpfs", "/tmp")
 	return w
 }
