@@ -71,6 +71,17 @@ func (p Process) Hears(sig unix.Signal) bool {
 	return false
 }
 
+// Stopped says whether the process was stopped by a signal or a debugger: it lives
+// and does nothing until it is continued (proc_pid_stat(5), field 3).
+func (p Process) Stopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+	if err != nil || !p.Alive() {
+		return false
+	}
+	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return len(rest) > 0 && (rest[0] == 'T' || rest[0] == 't')
+}
+
 // Open returns a descriptor of this very process (pidfd_open(2)), or ESRCH.
 func (p Process) Open() (*os.File, error) {
 	if p.PID <= 0 {

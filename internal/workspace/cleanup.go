@@ -212,7 +212,7 @@ func (w *Workspace) CleanupAll(ctx context.Context) error {
 	if out, err := c.CombinedOutput(); err != nil {
 		failures = append(failures, fmt.Errorf("hutchd --cleanup: %w: %s", err, strings.TrimSpace(string(out))))
 	}
-	failures = append(failures, subids.TakeBack(w.Layout), cgroup.RemoveParent(w.Layout.Cgroup))
+	failures = append(failures, w.takeBackIDs(), cgroup.RemoveParent(w.Layout.Cgroup))
 	for _, dir := range []string{w.Layout.State, w.Layout.Netd, w.Layout.Cache, w.Layout.Runtime} {
 		failures = append(failures, sys.RemoveTree(dir))
 	}
@@ -220,6 +220,16 @@ func (w *Workspace) CleanupAll(ctx context.Context) error {
 	_ = os.Remove(filepath.Join(w.Layout.Config, "profiles"))
 	_ = os.Remove(w.Layout.Config)
 	return errors.Join(failures...)
+}
+
+// takeBackIDs takes the ids back that root was given for containers, of which there
+// are none any more.
+func (w *Workspace) takeBackIDs() error {
+	accounts, err := accountIDs()
+	if err != nil {
+		return err
+	}
+	return subids.TakeBack(w.Layout, accounts)
 }
 
 // wipe ends and removes a container whatever state it is in.

@@ -199,14 +199,20 @@ func (w *Workspace) takenIDs() ([]idmap.Range, error) {
 	for _, r := range records {
 		taken = append(taken, idmap.Range{Start: r.IDs.Start, Count: r.IDs.Count})
 	}
+	accounts, err := accountIDs()
+	return append(taken, accounts...), err
+}
+
+// accountIDs are the ids of the machine's own users and groups.
+func accountIDs() (ids []idmap.Range, err error) {
 	for _, file := range []string{"/etc/passwd", "/etc/group"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		taken = append(taken, idmap.Accounts(data)...)
+		ids = append(ids, idmap.Accounts(data)...)
 	}
-	return taken, nil
+	return ids, nil
 }
 
 // An ownerOf gives the host ids of a user inside.

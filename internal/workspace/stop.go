@@ -123,6 +123,10 @@ const forceTime = 15 * time.Second
 // ask sends a request to a supervisor, with descriptors where one needs them.
 func (w *Workspace) ask(ctx context.Context, name string, r control.Request, patience time.Duration, files ...*os.File) (control.Answer, error) {
 	var a control.Answer
+	if run, err := w.Records.Run(name); err == nil && run != nil && run.Supervisor.Stopped() {
+		pid := run.Supervisor.PID
+		return a, fmt.Errorf("the supervisor (process %d) is stopped; 'kill -CONT %d' lets it go on", pid, pid)
+	}
 	c, err := sys.DialUnix("unix", filepath.Join(w.Layout.ContainerRuntime(name), store.ControlSocket))
 	if err != nil {
 		return a, err

@@ -33,6 +33,8 @@ func (w *world) hostState() census {
 // restless are settings that change by themselves.
 var restless = regexp.MustCompile(`nf_conntrack_count|random|/flush:|dirty|file-nr|/neigh/|sockets_allocated`)
 
+const lostSettings = "no runtime folder"
+
 func TestCleanupAll(t *testing.T) {
 	w := newWorld(t)
 	before := w.hostState()
@@ -62,18 +64,19 @@ func TestCleanupAll(t *testing.T) {
 				}
 			}
 		}},
-		{"no runtime folder", func() {
-			w.host("umount", "-l", w.layout.RouterNamespace())
-			if err := os.RemoveAll(w.layout.Runtime); err != nil {
-				t.Fatal(err)
-			}
-		}},
 		{"a half written record of hutchd's", func() {
 			if err := os.WriteFile(filepath.Join(w.layout.Runtime, "hutchd-ports.json"), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"nothing at all", func() { w.must("cleanup", "--all", "--yes") }},
+		{lostSettings, func() {
+			killAll(theNetwork)
+			w.host("umount", "-l", w.layout.RouterNamespace())
+			if err := os.RemoveAll(w.layout.Runtime); err != nil {
+				t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t
@@ -86,7 +89,11 @@ func TestCleanupAll(t *testing.T) {
 			}
 			test.harm()
 			w.must("cleanup", "--all", "--yes")
-			if changed := differ(w.hostState(), before); len(changed) > 0 {
+			changed := differ(w.hostState(), before)
+			if test.name == lostSettings { // what the host's settings were, nobody knows any more
+				changed = slices.DeleteFunc(changed, func(line string) bool { return strings.Contains(line, "setting /proc/sys/net/ipv") })
+			}
+			if len(changed) > 0 {
 				t.Errorf("not as before hutch:\n%s", strings.Join(changed, "\n"))
 			}
 		})

@@ -98,6 +98,26 @@ func RemoveLine(file []byte, added string) ([]byte, bool) {
 	return file, false
 }
 
+// Recognize finds the line that [EnsureRange] has added where nobody has kept it: the
+// one that it would add again. It returns "" where there is none.
+func Recognize(subuid, subgid []byte, user string, id uint32, taken []Range, count uint32) string {
+	for line := range strings.Lines(string(subuid)) {
+		line = strings.TrimSuffix(line, "\n")
+		if !strings.HasPrefix(line, user+":") {
+			continue
+		}
+		uids, _ := RemoveLine(subuid, line)
+		gids, there := RemoveLine(subgid, line)
+		if !there {
+			continue
+		}
+		if files, err := EnsureRange(uids, gids, user, id, taken, count); err == nil && files.Added == line {
+			return line
+		}
+	}
+	return ""
+}
+
 // Accounts returns the ids of passwd(5) or group(5): real users' and groups',
 // that no container may have. Lines that are none are skipped.
 func Accounts(file []byte) []Range {

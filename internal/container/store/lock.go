@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hutch-project/hutch/internal/sys"
 )
 
 // A Lock on a name. It is held until every descriptor of it is closed, in this
@@ -29,10 +32,17 @@ func (s *Store) Lock(ctx context.Context, name string) (*Lock, error) {
 		return nil, err
 	}
 	path := filepath.Join(s.layout.Locks(), name)
+	look := time.Now().Add(stuckTime)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		l, err := tryLock(path)
 		if l != nil || err != nil {
 			return l, err
+		}
+		if time.Now().After(look) {
+			if p, stuck := stoppedHolder(path); stuck {
+				return nil, fmt.Errorf("%s: %w, and process %d of it is stopped; 'kill -CONT %d' lets it go on, 'kill -9 %d' ends it", name, ErrLocked, p.PID, p.PID, p.PID)
+			}
+			look = time.Now().Add(stuckTime)
 		}
 		select {
 		case <-ctx.Done():
@@ -40,6 +50,32 @@ func (s *Store) Lock(ctx context.Context, name string) (*Lock, error) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// stuckTime is how long a lock is waited for before those who have it are looked at,
+// and looked at again.
+const stuckTime = time.Second
+
+// stoppedHolder finds a process that has a lock file open and was stopped: it will
+// not let go of it by itself.
+func stoppedHolder(path string) (sys.Process, bool) {
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return sys.Process{}, false
+	}
+	for _, link := range links {
+		if file, err := os.Readlink(link); err != nil || file != path {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+		if err != nil {
+			continue
+		}
+		if p, err := sys.Identify(pid); err == nil && p.Stopped() {
+			return p, true
+		}
+	}
+	return sys.Process{}, false
 }
 
 // tryLock returns nil where somebody else has the lock, or where the file was

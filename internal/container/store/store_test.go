@@ -1,13 +1,19 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/paths"
@@ -99,4 +105,30 @@ func TestTryLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Unlock()
+}
+
+// A command that was stopped in the middle keeps nobody waiting for ever.
+func TestLockOfAStoppedProcess(t *testing.T) {
+	s := newStore(t)
+	l, err := s.Lock(t.Context(), "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sleep", "1000")
+	c.ExtraFiles = []*os.File{l.File()}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Wait()
+	defer c.Process.Kill()
+	l.Unlock()
+	if err := c.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = s.Lock(ctx, "one")
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("kill -CONT %d", c.Process.Pid)) {
+		t.Errorf("got %v; want it to name process %d", err, c.Process.Pid)
+	}
 }

@@ -65,10 +65,20 @@ func Ensure(l paths.Layout, taken []idmap.Range, count uint32) (added string, er
 	return files.Added, nil
 }
 
-// TakeBack removes the lines that [Ensure] added, and their record. Without one
-// it does nothing. The caller knows that no container lives on those ids.
-func TakeBack(l paths.Layout) error {
-	if _, err := os.Stat(l.SubIDRecord()); errors.Is(err, os.ErrNotExist) {
+// TakeBack removes the lines that [Ensure] added, and their record. Where the record
+// is lost, the line is known by what Ensure would add now, with the same taken
+// ranges. The caller knows that no container lives on those ids.
+func TakeBack(l paths.Layout, taken []idmap.Range) error {
+	record, err := readOptional(l.SubIDRecord())
+	if err != nil {
+		return err
+	}
+	if len(record) == 0 {
+		if record, err = recognize(l, taken); err != nil {
+			return err
+		}
+	}
+	if len(record) == 0 {
 		return nil
 	}
 	unlock, err := lock(l)
@@ -76,10 +86,6 @@ func TakeBack(l paths.Layout) error {
 		return err
 	}
 	defer unlock()
-	record, err := readOptional(l.SubIDRecord())
-	if err != nil {
-		return err
-	}
 	for _, path := range []string{l.SubUID, l.SubGID} {
 		before, err := readOptional(path)
 		if err != nil {
@@ -99,6 +105,24 @@ func TakeBack(l paths.Layout) error {
 	return restore(l.SubIDRecord(), nil)
 }
 
+// recognize returns what the record would say.
+func recognize(l paths.Layout, taken []idmap.Range) ([]byte, error) {
+	subuid, err := readOptional(l.SubUID)
+	if err != nil {
+		return nil, err
+	}
+	subgid, err := readOptional(l.SubGID)
+	if err != nil {
+		return nil, err
+	}
+	// As if for more than others' lines give root: hutch's own has room for two thousand.
+	line := idmap.Recognize(subuid, subgid, "root", 0, taken, 64*idmap.Size)
+	if line == "" {
+		return nil, nil
+	}
+	return []byte(line + "\n"), nil
+}
+
 // restore writes a file as it was; one without content was none.
 func restore(path string, data []byte) error {
 	if len(data) > 0 {
@@ -107,7 +131,10 @@ func restore(path string, data []byte) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return atomicfile.SyncDir(filepath.Dir(path))
+	if err := atomicfile.SyncDir(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // write keeps the mode that the file has.

@@ -56,7 +56,7 @@ func TestEnsureAndTakeBack(t *testing.T) {
 		t.Errorf("a second time: %q, %v", again, err)
 	}
 	for range 2 {
-		if err := TakeBack(l); err != nil {
+		if err := TakeBack(l, nil); err != nil {
 			t.Fatal(err)
 		}
 		if u, g := read(t, l.SubUID), read(t, l.SubGID); u != before || g != before {
@@ -100,5 +100,37 @@ func TestManyAtOnceAddOneLine(t *testing.T) {
 	wait.Wait()
 	if n := strings.Count(read(t, l.SubUID), "root:"); n != 1 {
 		t.Errorf("%d lines:\n%s", n, read(t, l.SubUID))
+	}
+}
+
+// Without its record the line is known by what it says; others' lines stay.
+func TestTakeBackWithoutARecord(t *testing.T) {
+	l := layout(t)
+	const before = "ann:100000:65536\nroot:300000:65536\n"
+	if err := os.MkdirAll(filepath.Dir(l.SubUID), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{l.SubUID, l.SubGID} {
+		if err := os.WriteFile(path, []byte(before), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := []idmap.Range{{Start: 2000300000, Count: 1}}
+	added, err := Ensure(l, taken, 2*idmap.Size)
+	if err != nil || added == "" {
+		t.Fatalf("added %q, %v", added, err)
+	}
+	if err := os.RemoveAll(l.State); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := TakeBack(l, taken); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{l.SubUID, l.SubGID} {
+			if got := read(t, path); got != before {
+				t.Errorf("%s:\n%s\nwant\n%s", path, got, before)
+			}
+		}
 	}
 }
