@@ -13,6 +13,7 @@ import (
 	"github.com/hutch-project/hutch/internal/atomicfile"
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/cgroup"
+	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/store"
 	"github.com/hutch-project/hutch/internal/container/subids"
 	"github.com/hutch-project/hutch/internal/sys"
@@ -239,8 +240,14 @@ func (w *Workspace) wipe(ctx context.Context, name string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if _, err := w.settleForStop(ctx, name, lock, true); err != nil {
+	running, err := w.settleForStop(ctx, name, lock, true)
+	if err != nil {
 		return err
+	}
+	if r, err := w.Records.Load(name); running && err == nil {
+		if err := w.stop(ctx, r, control.Stop{Force: true}); err != nil {
+			return err
+		}
 	}
 	if err := w.endRun(name); err != nil {
 		return err
