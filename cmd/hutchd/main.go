@@ -17,6 +17,7 @@ import (
 	"github.com/hutch-project/hutch/internal/network/netd"
 	"github.com/hutch-project/hutch/internal/paths"
 	"github.com/hutch-project/hutch/internal/sys"
+	"github.com/hutch-project/hutch/internal/systemd"
 	"github.com/hutch-project/hutch/internal/version"
 )
 
@@ -69,6 +70,11 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
+	go func() {
+		if err := systemd.OwnScope(ctx, layout.Cgroup+"d", "hutchd, the network of containers"); err != nil {
+			log.Warn("hutchd ends with the session that it was started in", "error", err)
+		}
+	}()
 	return netd.Run(ctx, netd.Options{Layout: layout, Idle: *idle, Version: version.Get().Version, Log: log, Services: netd.Answers(log)})
 }
 

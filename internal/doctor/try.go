@@ -15,9 +15,9 @@ import (
 	"github.com/hutch-project/hutch/internal/sys"
 )
 
-// Try tries what containers need, on the file system that will hold them. All
-// mounts are detached ones, which end with their descriptors; the folder it works
-// in is removed. Without root only what needs none is tried.
+// Try tries what containers need, on the file system that will hold them. Its
+// mounts are detached ones, which end with their descriptors, or in a namespace of
+// their own; the folder it works in is removed. Without root only what needs none is tried.
 func Try(l paths.Layout) map[Trial]error {
 	results := map[Trial]error{
 		TrialPidfd:   tryPidfd(),
@@ -199,5 +199,23 @@ func tryIDMap(dir string, userns *os.File) error {
 	if st.Uid != trialIDs {
 		return fmt.Errorf("a file of user 0 shows as user %d, not %d", st.Uid, trialIDs)
 	}
-	return tryOverlay(dir, fmt.Sprintf("/proc/self/fd/%d", mount.Fd()))
+	// An overlay takes layers only from mounts that are in a mount namespace, before
+	// Linux 6.15; so they are mounted in one of a thread's own, as for a container.
+	return sys.OnOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return os.NewSyscallError("unshare", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+			return os.NewSyscallError("mount", err)
+		}
+		at, err := sys.OpenRoot(lower)
+		if err != nil {
+			return err
+		}
+		defer at.Close()
+		if err := sys.MoveMount(mount, at); err != nil {
+			return err
+		}
+		return tryOverlay(dir, lower)
+	})
 }

@@ -17,7 +17,7 @@ type importRule struct {
 
 // ground is the floor that everything stands on.
 var ground = []string{
-	"internal/atomicfile", "internal/config", "internal/paths", "internal/sys", "internal/ui", "internal/undo", "internal/version",
+	"internal/atomicfile", "internal/config", "internal/paths", "internal/sys", "internal/systemd", "internal/ui", "internal/undo", "internal/version",
 }
 
 var importRules = []importRule{

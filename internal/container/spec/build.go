@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -23,6 +25,9 @@ type Wanted struct {
 	Env        []string
 	CgroupPath string
 	CgroupType string // what is mounted on /sys/fs/cgroup: "cgroup" or "cgroup2"
+	// How the container is asked to end, for the host's systemd that shuts down.
+	StopSignal syscall.Signal
+	StopAfter  time.Duration // from the signal to the kill
 }
 
 // cpuPeriod is the kernel's default period of CPU bandwidth control, in
@@ -86,7 +91,8 @@ func Build(w Wanted) (*specs.Spec, error) {
 				{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},           // core_pattern is the host's (threat 39)
 			},
 		},
-		Mounts: mounts(w),
+		Mounts:      mounts(w),
+		Annotations: scope(w),
 		Linux: &specs.Linux{
 			UIDMappings: w.UIDs,
 			GIDMappings: w.GIDs,
@@ -121,6 +127,20 @@ func Build(w Wanted) (*specs.Spec, error) {
 		s.Linux.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
 	return s, Check(s, w.Privileged)
+}
+
+// scope says how systemd ends the container's scope when the host shuts down: with
+// SIGTERM, its default, an init system inside does not end, and the host would wait
+// for its own patience of 90 seconds (systemd.kill(5); the words are runc's, for
+// D-Bus). Without systemd nobody reads it.
+func scope(w Wanted) map[string]string {
+	if w.StopSignal == 0 {
+		return nil
+	}
+	return map[string]string{
+		"org.systemd.property.KillSignal":      fmt.Sprintf("int32 %d", w.StopSignal),
+		"org.systemd.property.TimeoutStopUSec": fmt.Sprintf("uint64 %d", w.StopAfter.Microseconds()),
+	}
 }
 
 // Resources are the limits in the words of the spec; a nil field leaves the

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -67,6 +69,28 @@ func TestCheckRefuses(t *testing.T) {
 		if err := Check(s, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v", want, err)
 		}
+	}
+}
+
+// What the host's systemd is told must be what runc reads: a D-Bus value of the
+// property's type.
+func TestScopeIsToldHowToStop(t *testing.T) {
+	w := wanted()
+	w.StopSignal, w.StopAfter, w.CgroupPath = 37, 20*time.Second, "machine.slice:hutch:ff"
+	s, err := Build(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: "ff", UseSystemdCgroup: true, Spec: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any{}
+	for _, p := range config.Cgroups.SystemdProps {
+		got[p.Name] = p.Value.Value()
+	}
+	if got["KillSignal"] != int32(37) || got["TimeoutStopUSec"] != uint64(20_000_000) {
+		t.Errorf("systemd is told %v", got)
 	}
 }
 

@@ -191,10 +191,7 @@ const (
 // not reach the first process of a namespace (pid_namespaces(7)): one that has only
 // just begun would never know.
 func (s *Supervisor) askToEnd(timeout time.Duration) error {
-	ask := unix.SIGTERM
-	if s.run.InitKind == "system" {
-		ask = rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
-	}
+	ask := stopSignal(s.run.InitKind)
 	over := time.After(timeout)
 	for {
 		wait := lookAgain
@@ -212,6 +209,14 @@ func (s *Supervisor) askToEnd(timeout time.Duration) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// stopSignal asks a first process of some kind to end.
+func stopSignal(kind string) unix.Signal {
+	if kind == "system" {
+		return rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
+	}
+	return unix.SIGTERM
 }
 
 // rtmin is glibc's SIGRTMIN (signal(7)).

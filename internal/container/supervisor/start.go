@@ -293,6 +293,7 @@ func (s *Supervisor) launch() error {
 		Memory: o.Limits.Memory, CPUs: o.Limits.CPUs, PIDs: o.Limits.PIDs,
 		Env:        []string{"container=hutch", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		CgroupPath: runtime.CgroupPath(s.layout.Cgroup, name), CgroupType: runtime.CgroupType(),
+		StopSignal: stopSignal(o.Init), StopAfter: o.StopAfter,
 	})
 	if err != nil {
 		return fmt.Errorf("the container's spec: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/hutch-project/hutch/internal/container/order"
 	"github.com/hutch-project/hutch/internal/container/supervisor"
 	"github.com/hutch-project/hutch/internal/paths"
+	"github.com/hutch-project/hutch/internal/systemd"
 )
 
 // Descriptors that the command line hands over.
@@ -37,6 +38,7 @@ func Start(l paths.Layout, agent string, log *slog.Logger) error {
 		if err != nil {
 			return nil, err
 		}
+		ownScope(l, o.Record.Name, log)
 		return s, s.Start(context.Background(), o)
 	})
 }
@@ -48,8 +50,20 @@ func Adopt(l paths.Layout, agent, name string, log *slog.Logger) error {
 		if err != nil {
 			return nil, err
 		}
+		ownScope(l, name, log)
 		return s, s.Adopt(context.Background(), name)
 	})
+}
+
+// ownScope lets the supervisor outlive the session or unit that it was started in.
+// Nobody waits for it: until then it lives as well where it is.
+func ownScope(l paths.Layout, name string, log *slog.Logger) {
+	go func() {
+		err := systemd.OwnScope(context.Background(), l.Cgroup+"-supervisor-"+name, "hutch's supervisor of container "+name)
+		if err != nil {
+			log.Warn("the supervisor ends with the session that it was started in", "error", err)
+		}
+	}()
 }
 
 func handOver(log *slog.Logger, begin func(order []byte) (*supervisor.Supervisor, error)) error {
