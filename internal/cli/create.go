@@ -14,7 +14,6 @@ import (
 type wanted struct {
 	install []string
 	mounts  []string
-	env     []string
 	sets    map[string]*string // configuration keys that have an option
 	profile string
 	yes     bool

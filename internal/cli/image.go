@@ -32,11 +32,7 @@ func newImageLs(a *app) *cobra.Command {
 	}
 	f.flag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		asJSON, err := f.json()
-		if err != nil {
-			return err
-		}
-		w, err := a.workspace()
+		w, asJSON, err := a.listing(f)
 		if err != nil {
 			return err
 		}

@@ -24,11 +24,7 @@ func newLs(a *app) *cobra.Command {
 	f.flag(c)
 	quiet := c.Flags().BoolP("quiet", "q", false, "names only")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		asJSON, err := f.json()
-		if err != nil {
-			return err
-		}
-		w, err := a.workspace()
+		w, asJSON, err := a.listing(f)
 		if err != nil {
 			return err
 		}
@@ -83,11 +79,7 @@ func newInfo(a *app) *cobra.Command {
 	}
 	f.flag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		asJSON, err := f.json()
-		if err != nil {
-			return err
-		}
-		w, err := a.workspace()
+		w, asJSON, err := a.listing(f)
 		if err != nil {
 			return err
 		}

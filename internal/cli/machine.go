@@ -25,11 +25,7 @@ need. The exit status is 1 when something is broken.`,
 	f.flag(c)
 	fix := c.Flags().Bool("fix", false, "mend what is hutch's own to mend")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		asJSON, err := f.json()
-		if err != nil {
-			return err
-		}
-		w, err := a.workspace()
+		w, asJSON, err := a.listing(f)
 		if err != nil {
 			return err
 		}

@@ -256,3 +256,13 @@ func show(t *ui.Table) error {
 	width, _ := ui.TerminalWidth(os.Stdout)
 	return t.Write(os.Stdout, width)
 }
+
+// listing opens the workspace for a verb that lists, after the words were
+// understood, and says in which form its output is.
+func (a *app) listing(f format) (w *workspace.Workspace, asJSON bool, err error) {
+	if asJSON, err = f.json(); err != nil {
+		return nil, false, err
+	}
+	w, err = a.workspace()
+	return w, asJSON, err
+}

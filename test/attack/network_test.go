@@ -2,6 +2,7 @@ package attack
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,6 +38,13 @@ func TestOnlyTheInternet(t *testing.T) {
 	for _, a := range []netip.Addr{c.lease.Gateway4, c.lease.Gateway6} {
 		if _, err := c.reach("ping", a.String(), 0); err != nil {
 			t.Errorf("the gateway %v does not answer echo: %v", a, err)
+		}
+	}
+	// A reset ends connect(2) at once; an ICMP error that comes back while it is still
+	// under way does after the next try only, with another errno.
+	for _, to := range []string{testenv.HostLAN4, testenv.HostLAN6, testenv.LAN4, testenv.LAN6} {
+		if _, err := c.reach("tcp", to, testenv.WorkstationPort); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("%s: got %v, not a refusal", to, err)
 		}
 	}
 	t.Run("on a flat bridge all of it answers", func(t *testing.T) {

@@ -91,10 +91,6 @@ func (f family) any() match {
 	return match{meta(expr.MetaKeyNFPROTO, first), equal([]byte{f.protocol})}
 }
 
-func (f family) sourceIn(s *nftables.Set) match {
-	return append(f.any(), load(netHeader, f.source, f.length, first), in(s))
-}
-
 func (f family) sourceNotIn(s *nftables.Set) match {
 	return append(f.any(), load(netHeader, f.source, f.length, first), notIn(s))
 }
@@ -182,10 +178,17 @@ func jump(chain string) match {
 	return match{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
 }
 
-// refuse answers "administratively prohibited", so that a program does not wait
-// for nothing.
-func refuse() match {
+// prohibited answers "administratively prohibited", so that a program does not
+// wait for nothing.
+func prohibited() match {
 	return match{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}}
+}
+
+// refuseTCP answers a connection as a machine that has no such service. An ICMP
+// error would come back while the container's kernel is still in connect(2), which
+// then takes it for a passing trouble and tries again a second later (tcp_v4_err).
+func refuseTCP() match {
+	return match{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
 }
 
 // intervals are the elements of a set of address ranges. A range that ends with

@@ -184,6 +184,10 @@ func (r *Router) writeInet(s network.Subnets) error {
 		}
 	}
 
+	refuse := plain(r.conn, t, "refuse")
+	refuse(protocol(unix.IPPROTO_TCP), refuseTCP())
+	refuse(prohibited())
+
 	// Through the router. Where a packet of a container's goes is looked at each
 	// time, not only when its connection began: a network that has just come up on
 	// the host is closed at once.
@@ -191,10 +195,10 @@ func (r *Router) writeInet(s network.Subnets) error {
 	outbound(state(established), answering(), accept()) // to the host, which alone can begin
 	outbound(ip4.destIs(s.Link4()), protocol(ip4.icmp), state(related), accept())
 	outbound(ip6.destIs(s.Link6()), protocol(ip6.icmp), state(related), accept())
-	outbound(ip4.destIn(r.sets.closed4), refuse())
-	outbound(ip6.destIn(r.sets.closed6), refuse())
-	outbound(ip4.sourceNotIn(r.sets.internet4), refuse())
-	outbound(ip6.sourceNotIn(r.sets.internet6), refuse())
+	outbound(ip4.destIn(r.sets.closed4), jump("refuse"))
+	outbound(ip6.destIn(r.sets.closed6), jump("refuse"))
+	outbound(ip4.sourceNotIn(r.sets.internet4), jump("refuse"))
+	outbound(ip6.sourceNotIn(r.sets.internet6), jump("refuse"))
 	outbound(state(invalid), drop())
 	outbound(state(established), accept())
 	outbound(state(related), protocol(ip4.icmp), accept())
@@ -203,7 +207,7 @@ func (r *Router) writeInet(s network.Subnets) error {
 		outbound(state(fresh), f.any(), match{load(netHeader, f.source, f.length, first)}, match{&expr.Dynset{
 			SrcRegKey: first, SetName: flows[i].Name, SetID: flows[i].ID, Operation: unix.NFT_DYNSET_OP_ADD,
 			Exprs: []expr.Any{&expr.Connlimit{Count: FlowLimit, Flags: expr.NFT_CONNLIMIT_F_INV}},
-		}}, refuse())
+		}}, jump("refuse"))
 	}
 	outbound(state(fresh), accept())
 	outbound(drop())
@@ -248,7 +252,7 @@ func (r *Router) writeInet(s network.Subnets) error {
 	for _, kind := range []byte{routerSolicitation, neighborSolicitation, neighborAdvertisement} {
 		input(from(r.bridge), ip6.any(), ip6.icmpType(kind), accept())
 	}
-	input(from(r.bridge), refuse())
+	input(from(r.bridge), jump("refuse"))
 
 	output := hooked(r.conn, t, "output", nftables.ChainHookOutput, nftables.ChainPriorityFilter)
 	output(to("lo"), accept())
