@@ -279,15 +279,10 @@ func (s *Supervisor) mount(m control.Mount, mount *os.File) error {
 		return err
 	}
 	defer mountns.Close()
-	person := s.order.Record.Person
-	owner := s.owner(0, 0)
-	if under(m.Target, person.Home) {
-		owner = s.owner(person.UID, person.GID)
-	}
 	if slices.ContainsFunc(s.order.Mounts, func(l order.Lent) bool { return l.Target == m.Target }) {
 		return fmt.Errorf("%s: something is lent there already", m.Target)
 	}
-	err = s.container.Starting(func() error { return rootfs.LendLive(s.dir, mountns, mount, m.Target, owner) })
+	err = s.container.Starting(func() error { return rootfs.LendLive(s.dir, mountns, mount, m.Target, s.targetOwner(m.Target)) })
 	if err != nil {
 		return err
 	}

@@ -207,7 +207,7 @@ const (
 	tmpSize = 1 << 30
 )
 
-// furnish mounts the file systems in memory, hutch's own files, and what is lent.
+// furnish mounts the file systems in memory, and hutch's own files.
 func (s *Supervisor) furnish(root *rootfs.Root) error {
 	inside := s.owner(0, 0)
 	if err := root.Tmpfs("/run", 0o755, runSize, inside); err != nil {
@@ -232,43 +232,90 @@ func (s *Supervisor) furnish(root *rootfs.Root) error {
 			}
 		}
 	}
-	person := s.order.Record.Person
+	return nil
+}
+
+// lendMounts lends what the configuration says, into the container's own mount
+// namespace and before its first program runs. Mounted any earlier, a mount could
+// not be taken back while the container runs: the kernel locks in its place what a
+// mount namespace begins with (mount_namespaces(7)).
+func (s *Supervisor) lendMounts() error {
+	if len(s.order.Mounts) == 0 {
+		return nil
+	}
+	mountns, err := s.container.Namespace("mnt")
+	if err != nil {
+		return err
+	}
+	defer mountns.Close()
 	for _, l := range s.order.Mounts {
-		owner := inside
-		if under(l.Target, person.Home) {
-			owner = s.owner(person.UID, person.GID)
-		}
-		if err := s.lend(root, l, owner); err != nil {
+		if err := s.lendMount(mountns, l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lend opens a source where no part of its path is a link: a container that may
-// write to one lent folder could else make another name lead anywhere.
-func (s *Supervisor) lend(root *rootfs.Root, l order.Lent, owner rootfs.Owner) error {
-	host, err := sys.OpenRoot("/")
-	if err != nil {
+func (s *Supervisor) lendMount(mountns *os.File, l order.Lent) error {
+	source, err := s.source(l)
+	if err != nil || source == nil {
 		return err
 	}
-	defer host.Close()
-	source, err := sys.OpenBeneath(host, l.Source[1:], unix.O_PATH, 0)
-	if errors.Is(err, os.ErrNotExist) && l.Optional {
-		s.log.Info("optional source is not there", "source", l.Source)
-		return nil
-	}
-	if errors.Is(err, unix.ELOOP) {
-		return fmt.Errorf("lend %s: a part of the path is a symbolic link; write the path that it leads to", l.Source)
-	}
+	defer source.Close()
+	mount, err := rootfs.Lendable(source, l.ReadOnly)
 	if err != nil {
 		return fmt.Errorf("lend %s: %w", l.Source, err)
+	}
+	defer mount.Close()
+	if err := rootfs.LendLive(s.dir, mountns, mount, l.Target, s.targetOwner(l.Target)); err != nil {
+		return fmt.Errorf("lend %s: %w", l.Source, err)
+	}
+	return nil
+}
+
+// targetOwner is who owns the folders that a target needs: the person, in the
+// person's home.
+func (s *Supervisor) targetOwner(target string) rootfs.Owner {
+	person := s.order.Record.Person
+	if under(target, person.Home) {
+		return s.owner(person.UID, person.GID)
+	}
+	return s.owner(0, 0)
+}
+
+// lend lends one of hutch's own files, for as long as the container runs.
+func (s *Supervisor) lend(root *rootfs.Root, l order.Lent, owner rootfs.Owner) error {
+	source, err := s.source(l)
+	if err != nil {
+		return err
 	}
 	defer source.Close()
 	if err := root.Lend(source, l.Target, l.ReadOnly, owner); err != nil {
 		return fmt.Errorf("lend %s: %w", l.Source, err)
 	}
 	return nil
+}
+
+// source opens what is lent, where no part of its path is a link: a container that
+// may write to one lent folder could else make another name lead anywhere. It is
+// nil where an optional one is not there.
+func (s *Supervisor) source(l order.Lent) (*os.File, error) {
+	host, err := sys.OpenRoot("/")
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	source, err := sys.OpenBeneath(host, l.Source[1:], unix.O_PATH, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && l.Optional:
+		s.log.Info("optional source is not there", "source", l.Source)
+		return nil, nil
+	case errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("lend %s: a part of the path is a symbolic link; write the path that it leads to", l.Source)
+	case err != nil:
+		return nil, fmt.Errorf("lend %s: %w", l.Source, err)
+	}
+	return source, nil
 }
 
 func under(path, dir string) bool {
@@ -326,6 +373,9 @@ func (s *Supervisor) launch() error {
 		return err
 	}
 	if err := s.tell(lease); err != nil {
+		return err
+	}
+	if err := s.lendMounts(); err != nil {
 		return err
 	}
 	if err := s.container.Release(); err != nil {
