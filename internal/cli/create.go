@@ -28,6 +28,7 @@ var optionKeys = []struct{ key, help string }{
 	{"display", "`SCREEN` it gets: auto, untrusted, trusted or none"},
 	{"ids", "`LAYOUT` of user ids: person, root or private"},
 	{"init", "first `PROCESS`: auto, system or app"},
+	{"privileged", "give its root the ids of the host's root: `BOOL`; an error in the kernel is then an error in the wall"},
 }
 
 func (w *wanted) flags(f *pflag.FlagSet) {
@@ -39,6 +40,7 @@ func (w *wanted) flags(f *pflag.FlagSet) {
 	for _, o := range optionKeys {
 		w.sets[o.key] = f.String(o.key, "", o.help)
 	}
+	f.Lookup("privileged").NoOptDefVal = "true"
 }
 
 // config writes the options as a container's configuration.

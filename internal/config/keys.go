@@ -44,7 +44,7 @@ var keys = []key{
 		func(s string) (Init, error) { return parseChoice(s, InitAuto, InitSystem, InitApp) }, text[Init]),
 	value("ids", unstable.String, `ids = "person"`, AtCreation, func(l *Layer) **IDs { return &l.IDs },
 		func(s string) (IDs, error) { return parseChoice(s, IDsPerson, IDsRoot, IDsPrivate) }, text[IDs]),
-	value("privileged", unstable.Bool, `privileged = false`, AtRestart, func(l *Layer) **bool { return &l.Privileged },
+	value("privileged", unstable.Bool, `privileged = false`, AtCreation, func(l *Layer) **bool { return &l.Privileged },
 		parseBool, strconv.FormatBool),
 	value("network", unstable.String, `network = "internet"`, AtRestart, func(l *Layer) **Network { return &l.Network },
 		func(s string) (Network, error) { return parseChoice(s, NetworkInternet, NetworkNone) }, text[Network]),

@@ -77,6 +77,9 @@ func (w *Workspace) create(ctx context.Context, o CreateOptions) (_ container.Re
 	if _, err := w.lent(settings, person, o.Yes); err != nil {
 		return none, err
 	}
+	if settings.Privileged {
+		w.Log.Warn(fmt.Sprintf("%s is privileged: its root is the host's root, kept in by nothing but the lists of what it may not do; give it no program that you do not trust", o.Name))
+	}
 	w.Log.Debug("configuration read")
 	images, err := w.images()
 	if err != nil {

@@ -17,14 +17,17 @@ type Wanted struct {
 	Rootfs     string // absolute, prepared
 	Init       []string
 	NoNewPrivs bool // for containers without an init of their own
-	Privileged bool
-	UIDs, GIDs []specs.LinuxIDMapping
-	Memory     int64   // bytes; 0: no limit
-	CPUs       float64 // 0: no limit
-	PIDs       int64   // 0: no limit
-	Env        []string
-	CgroupPath string
-	CgroupType string // what is mounted on /sys/fs/cgroup: "cgroup" or "cgroup2"
+	// Capabilities that the host can give, of a privileged container; others have
+	// all of the list.
+	Capabilities []string
+	Privileged   bool
+	UIDs, GIDs   []specs.LinuxIDMapping
+	Memory       int64   // bytes; 0: no limit
+	CPUs         float64 // 0: no limit
+	PIDs         int64   // 0: no limit
+	Env          []string
+	CgroupPath   string
+	CgroupType   string // what is mounted on /sys/fs/cgroup: "cgroup" or "cgroup2"
 	// How the container is asked to end, for the host's systemd that shuts down.
 	StopSignal syscall.Signal
 	StopAfter  time.Duration // from the signal to the kill
@@ -121,6 +124,8 @@ func Build(w Wanted) (*specs.Spec, error) {
 	}
 	if w.Privileged {
 		s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+		c := s.Process.Capabilities
+		c.Bounding, c.Effective, c.Permitted = w.Capabilities, w.Capabilities, w.Capabilities
 		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
 			return n.Type == specs.UserNamespace
 		})

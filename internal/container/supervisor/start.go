@@ -334,8 +334,13 @@ func (s *Supervisor) launch() error {
 	if o.Init == "app" {
 		first = []string{agentProgram(0), "init"}
 	}
+	capabilities, err := runtime.Available(spec.Capabilities)
+	if err != nil {
+		return err
+	}
 	built, err := spec.Build(spec.Wanted{
-		Name: name, Rootfs: s.layout.Mountpoint(), Init: first, NoNewPrivs: o.Init == "app", Privileged: o.Privileged,
+		Capabilities: capabilities,
+		Name:         name, Rootfs: s.layout.Mountpoint(), Init: first, NoNewPrivs: o.Init == "app", Privileged: o.Privileged,
 		UIDs: o.UIDs, GIDs: o.GIDs,
 		Memory: o.Limits.Memory, CPUs: o.Limits.CPUs, PIDs: o.Limits.PIDs,
 		Env:        []string{"container=hutch", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
