@@ -125,6 +125,25 @@ func TestSupervisorStaysOutside(t *testing.T) {
 	}
 }
 
+// systemd ends in order whenever it is asked, with the agent beside it, which is not
+// its child.
+func TestStopOfOneThatHasJustBegun(t *testing.T) {
+	w := newWorld(t)
+	w.must("create", victim, "debian/bookworm", "--display", "none")
+	for range 4 {
+		w.must("start", victim)
+		w.must("exec", victim, "--", "true")
+		w.must("stop", victim)
+		log, err := os.ReadFile(filepath.Join(w.layout.Container(victim), "supervisor.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(log), "did not end in time") {
+			t.Errorf("it was killed, not ended:\n%s", log)
+		}
+	}
+}
+
 // differ is what changed but for folders of hutch's that were there before.
 func differ(now, before census) []string {
 	return slices.DeleteFunc(now.changed(before), func(line string) bool { return strings.HasPrefix(line, "-1 file ") })

@@ -199,6 +199,7 @@ func (s *Supervisor) askToEnd(timeout time.Duration) error {
 			if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
+			s.tellOfChild()
 			wait = askAgain
 		}
 		select {
@@ -217,6 +218,15 @@ func stopSignal(kind string) unix.Signal {
 		return rtmin + 3 // systemd's halt.target (systemd(1), "SIGNALS")
 	}
 	return unix.SIGTERM
+}
+
+// tellOfChild tells the first process that a process inside has ended of which it is
+// not the parent, the agent: systemd-shutdown waits until all that it has ended are
+// gone, and looks again only at a SIGCHLD. To others one more means nothing.
+func (s *Supervisor) tellOfChild() {
+	if err := s.run.Init.Signal(unix.SIGCHLD); err != nil && !errors.Is(err, unix.ESRCH) {
+		s.log.Warn("tell the first process of an end", "error", err)
+	}
 }
 
 // rtmin is glibc's SIGRTMIN (signal(7)).

@@ -477,6 +477,7 @@ func (s *Supervisor) startAgent() error {
 	go func() {
 		state, err := p.Wait()
 		s.log.Info("agent ended", "state", state, "error", err)
+		s.tellOfChild()
 	}()
 	return nil
 }
