@@ -72,7 +72,8 @@ func descriptors(t *testing.T, p *prisoner) {
 	}
 	check(t, "init", p.init(t, "app"))
 	socket, console := regexp.MustCompile(`^socket:\[\d+\]$`), regexp.MustCompile(`^/dev/(pts/)?ptmx$`)
-	check(t, "the agent", p.agent(t, "box"), socket, console)
+	child := regexp.MustCompile(`^anon_inode:\[pidfd\]$`) // Go's own, of the command that it started
+	check(t, "the agent", p.agent(t, "box"), socket, console, child)
 	if n := sockets3(p.agent(t, "box")); n != 1 {
 		t.Errorf("the agent holds %d sockets, not its listener alone", n)
 	}
@@ -103,7 +104,7 @@ func descriptors(t *testing.T, p *prisoner) {
 		check(t, "a command, by the "+way+" way", sleeper)
 		for pid, line := range p.processes(t, "box") {
 			if strings.Contains(line, " once ") {
-				check(t, "the agent of one command", pid, socket)
+				check(t, "the agent of one command", pid, socket, child)
 			}
 		}
 		c.Process.Kill()
