@@ -21,9 +21,9 @@ import (
 	"github.com/hutch-project/hutch/internal/sys"
 )
 
-// inBothWays tries something in each way in which a command comes into a container; each leaves the agent as it
+// eachWay tries the ways in which a command comes into a container; each leaves the agent as it
 // must be for the next.
-func inBothWays(t *testing.T, p *prisoner, name string, try func(t *testing.T, way string)) {
+func eachWay(t *testing.T, p *prisoner, name string, try func(t *testing.T, way string)) {
 	t.Run("resident", func(t *testing.T) {
 		p.agent(t, name)
 		try(t, "resident")
@@ -41,7 +41,7 @@ func descriptors(t *testing.T, p *prisoner) {
 	check := func(t *testing.T, who string, pid int, more ...*regexp.Regexp) {
 		t.Helper()
 		mounts := mountIDs(p.init(t, "box"))
-		if who == "app" {
+		if who == "init" {
 			mounts = mountIDs(p.init(t, "app"))
 		}
 		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
@@ -72,7 +72,8 @@ func descriptors(t *testing.T, p *prisoner) {
 	}
 	check(t, "init", p.init(t, "app"))
 	socket, console := regexp.MustCompile(`^socket:\[\d+\]$`), regexp.MustCompile(`^/dev/(pts/)?ptmx$`)
-	check(t, "the agent", p.agent(t, "box"), socket, console)
+	child := regexp.MustCompile(`^anon_inode:\[pidfd\]$`) // Go's own, of the command that it started
+	check(t, "the agent", p.agent(t, "box"), socket, console, child)
 	if n := sockets3(p.agent(t, "box")); n != 1 {
 		t.Errorf("the agent holds %d sockets, not its listener alone", n)
 	}
@@ -103,7 +104,7 @@ func descriptors(t *testing.T, p *prisoner) {
 		check(t, "a command, by the "+way+" way", sleeper)
 		for pid, line := range p.processes(t, "box") {
 			if strings.Contains(line, " once ") {
-				check(t, "the agent of one command", pid, socket)
+				check(t, "the agent of one command", pid, socket, child)
 			}
 		}
 		c.Process.Kill()
@@ -188,8 +189,14 @@ func spoil(t *testing.T, p *prisoner, name string) {
 	t.Helper()
 	before := programs(t, p)
 	p.agent(t, name)
-	for _, args := range [][]string{{"exe", "serve", "alive"}, {"exe", "serve"}} {
-		got := p.attack(name, args...)
+	for _, args := range []string{"exe serve alive", "exe serve"} {
+		// It outlives the agent that it ends, and says what it did to the next.
+		p.Exec(name, "setsid "+attacker+" "+args+" > /tmp/exe.log 2>&1 &")
+		var got map[string]string
+		waitUntil(t, "the attack on the agent's program", func() bool {
+			got = outcomes(p.Exec(name, "cat /tmp/exe.log").Stdout)
+			return got["open_tree"] != ""
+		})
 		for what, outcome := range got {
 			if outcome == "ok" && what != "open_tree" && what != "hold" && what != "mount_setattr of the clone" {
 				t.Errorf("%s: %s of the agent's program succeeded", name, what)
@@ -250,13 +257,13 @@ func program(t *testing.T, p *prisoner) {
 
 // confinement: whoever starts a process inside, it may the same.
 func confinement(t *testing.T, p *prisoner) {
-	tell := `grep -E '^(Cap|Seccomp|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status; cat /proc/self/uid_map /proc/self/gid_map
+	tell := `grep -E '^(Cap|Seccomp|NoNewPrivs|Uid|Gid)' /proc/self/status; cat /proc/self/uid_map /proc/self/gid_map
 		for n in cgroup ipc mnt net pid time user uts; do readlink /proc/self/ns/$n; done
 		echo adj $(cat /proc/self/oom_score_adj)`
 	limits := `grep -vE 'pending signals|Max processes' /proc/self/limits`
 	for _, user := range []string{"0", "mara"} {
 		var first, firstApp string
-		inBothWays(t, p, "box", func(t *testing.T, way string) {
+		eachWay(t, p, "box", func(t *testing.T, way string) {
 			r := p.Hutch.Hutch("exec", "box", "--user", user, "--", "sh", "-c", tell)
 			if r.Status != 0 || !strings.Contains(r.Stdout, "Seccomp:\t2") {
 				t.Fatalf("%+v", r)
@@ -276,7 +283,7 @@ func confinement(t *testing.T, p *prisoner) {
 		if r.Status != 0 || r.Stdout != first {
 			t.Errorf("user %s, started by init:\n%s%s\nby hutch:\n%s", user, r.Stdout, r.Stderr, first)
 		}
-		inBothWays(t, p, "app", func(t *testing.T, way string) {
+		eachWay(t, p, "app", func(t *testing.T, way string) {
 			r := p.Hutch.Hutch("exec", "app", "--user", user, "--", "sh", "-c", tell+"\n"+limits)
 			if r.Status != 0 || !strings.Contains(r.Stdout, "NoNewPrivs:\t1") {
 				t.Fatalf("%+v", r)
@@ -345,8 +352,12 @@ func confinement(t *testing.T, p *prisoner) {
 func stdio(t *testing.T, p *prisoner) {
 	files := t.TempDir()
 	in, out := filepath.Join(files, "in"), filepath.Join(files, "out")
-	inBothWays(t, p, "box", func(t *testing.T, way string) {
-		for _, user := range []string{"0", "mara"} {
+	eachWay(t, p, "box", func(t *testing.T, way string) {
+		users := []string{"0", "mara"}
+		if way == "slow" {
+			users = users[1:] // each command waits a second for the agent that is stopped
+		}
+		for _, user := range users {
 			for path, data := range map[string]string{in: "whole", out: "earlier secret"} {
 				os.Remove(path)
 				if err := os.WriteFile(path, []byte(data), 0o666); err != nil {
@@ -408,6 +419,9 @@ func stdio(t *testing.T, p *prisoner) {
 			master, slave := hostPty(t)
 			var st unix.Stat_t
 			unix.Fstat(int(slave.Fd()), &st)
+			if way == "slow" && option != "-t" {
+				continue
+			}
 			go drainPty(master)
 			got, out := p.lend(t, slave, nil, "exec", "box", option, "--user", "0", "--", attacker, "stdio")
 			master.Close()
@@ -586,23 +600,20 @@ func (p *prisoner) timed(t *testing.T, args ...string) told {
 func impostor(t *testing.T, p *prisoner) {
 	p.container("fake", "display = \"none\"\ninit = \"app\"")
 	defer p.Must("rm", "--force", "fake")
-	c := p.Command("hutch", "exec", "fake", "--user", "0", "--", attacker, "impostor", "/tmp/manner")
 	p.agent(t, "fake")
-	// Its connection is to the agent that it will replace; it goes on all the same.
-	if r := p.Exec("fake", "setsid "+attacker+" impostor /tmp/manner > /tmp/impostor.log 2>&1 & sleep 1; cat /tmp/impostor.log"); r.Status != 0 && !strings.Contains(r.Stdout, "ok") {
-		t.Logf("%+v", r)
-	}
-	_ = c
+	// It outlives the agent that it came by.
+	p.Exec("fake", "setsid "+attacker+" impostor /tmp/manner > /tmp/impostor.log 2>&1 &")
 	root := fmt.Sprintf("/proc/%d/root/tmp/", p.init(t, "fake"))
-	if log, _ := os.ReadFile(root + "impostor.log"); !strings.Contains(string(log), "listener ok") {
-		t.Fatalf("the impostor did not get the listener: %s", log)
-	}
+	waitUntil(t, "the impostor to take the listener", func() bool {
+		log, _ := os.ReadFile(root + "impostor.log")
+		return strings.Contains(string(log), "listener ok")
+	})
 	descriptors := func() int {
 		entries, _ := os.ReadDir("/proc/self/fd")
 		return len(entries)
 	}
 	before := descriptors()
-	slower := []string{"silent", "garbage", "closes", "oversized", "many", "drip"}
+	slower := []string{"silent", "garbage", "closes", "oversized", "many", "drip"} // before a word is said to it
 	for _, manner := range append(slower, "hello, endless", "hello, deep", "hello, folder", "hello, file", "hello, null", "hello, many", "hello, escapes", "hello, status", "hello, silent") {
 		if err := os.WriteFile(root+"manner", []byte(manner), 0o666); err != nil {
 			t.Fatal(err)
@@ -646,5 +657,14 @@ func impostor(t *testing.T, p *prisoner) {
 	}
 	if after := descriptors(); after > before+4 {
 		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+// shortCommands: one that has ended before anybody looks was heard all the same.
+func shortCommands(t *testing.T, p *prisoner) {
+	for i := range 60 {
+		if out := p.Must("exec", "app", "-t", "--", "echo", "here"); !strings.Contains(out, "here") {
+			t.Errorf("command %d on a terminal: %q", i, out)
+		}
 	}
 }

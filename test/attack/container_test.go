@@ -113,7 +113,7 @@ func (p *prisoner) arm(name string) {
 	}
 	r := p.Input(string(program), "exec", name, "--user", "0", "--", "sh", "-c", "cat > "+attacker+" && chmod 755 "+attacker)
 	if r.Status != 0 {
-		panic(fmt.Sprintf("put the attacker into %s: %+v", name, r))
+		p.t.Errorf("put the attacker into %s: %+v", name, r)
 	}
 }
 
@@ -162,17 +162,12 @@ func outcomes(out string) map[string]string {
 // init is the id on the host of a container's first process.
 func (p *prisoner) init(t *testing.T, name string) int {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(p.Root, "run/hutch/containers", name, "run.json"))
-	var run struct {
-		Init struct{ PID int }
+	var info struct{ Process int }
+	r := p.Hutch.Hutch("info", name, "--format", "json")
+	if err := json.Unmarshal([]byte(r.Stdout), &info); err != nil || info.Process <= 1 {
+		t.Fatalf("%s: first process %d: %v: %s", name, info.Process, err, r.Stderr)
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &run)
-	}
-	if err != nil || run.Init.PID <= 1 {
-		t.Fatalf("%s: first process %d: %v", name, run.Init.PID, err)
-	}
-	return run.Init.PID
+	return info.Process
 }
 
 // processes are all of a container's, on the host, by their command line.
@@ -207,13 +202,22 @@ func (p *prisoner) agent(t *testing.T, name string) int {
 // signalAgent sends a signal to a container's agent.
 func (p *prisoner) signalAgent(t *testing.T, name string, signal syscall.Signal) {
 	t.Helper()
-	process, err := os.FindProcess(p.agent(t, name))
+	pid := p.agent(t, name)
+	process, err := os.FindProcess(pid)
 	if err == nil {
 		err = process.Signal(signal)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	for range 200 {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if signal != syscall.SIGSTOP || strings.Contains(string(status), "T (stopped)") {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the agent does not stop")
 }
 
 func link(pid int, of string) string {
@@ -313,6 +317,7 @@ func TestContainer(t *testing.T) {
 		{"stdio", stdio},
 		{"agent", agentGone},
 		{"impostor", impostor},
+		{"terminal-order", shortCommands},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			p.t = t

@@ -275,7 +275,7 @@ func environment(t *testing.T, p *prisoner) {
 			}
 		}
 		allowed := map[string]bool{"HOME": true, "USER": true, "LOGNAME": true, "SHELL": true, "PATH": true, "LANG": true, "PWD": true, "TERM": true, "_": true, "SHLVL": true, "container": true, "OLDPWD": true}
-		inBothWays(t, p, name, func(t *testing.T, way string) {
+		eachWay(t, p, name, func(t *testing.T, way string) {
 			for _, option := range []string{"--workdir=/", "-t"} {
 				out := p.Must("exec", name, option, "--", "env")
 				for line := range strings.Lines(out) {
@@ -324,7 +324,7 @@ func hostEnv(t *testing.T, p *prisoner) string {
 // text: what a container, or a caller, writes can not write elsewhere than it should,
 // nor control the terminal of who reads it (34).
 func text(t *testing.T, p *prisoner) {
-	const evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\b"
+	const evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\b"
 	unfit := func(what, s string) {
 		t.Helper()
 		if strings.ContainsAny(s, "\x1b\x07\b\u202e\u009b") || strings.Contains(s, "\x9b") {
@@ -334,7 +334,7 @@ func text(t *testing.T, p *prisoner) {
 	for _, args := range [][]string{
 		{"create", "a\nb", "debian/bookworm"}, {"create", evil, "debian/bookworm"}, {"create", "..", "debian/bookworm"}, {"create", "a/b", "debian/bookworm"},
 		{"create", "evil1", evil}, {"create", "evil1", "debian/book\nworm"}, {"create", "evil1", "debian/" + evil}, {"create", "evil1", "../../etc"},
-		{"create", "evil1", "debian/bookworm", "--install", "x11-apps\nevil"}, {"create", "evil1", "debian/bookworm", "--install", "-o" + evil},
+		{"create", "evil1", "debian/bookworm", "--install", "evil;" + evil}, {"create", "evil1", "debian/bookworm", "--install", "-o" + evil},
 		{"create", "evil1", "debian/bookworm", "--mount", "/srv\n/x:/y"}, {"create", "evil1", "debian/bookworm", "--mount", evil + ":/y"},
 		{"create", "evil1", "debian/bookworm", "--profile", "../" + evil},
 		{"config", "set", "box", "shell", "/bin/sh\nprivileged=true"}, {"config", "set", "box", "network", "none\"\nprivileged = true\nx = \""},
@@ -352,8 +352,11 @@ func text(t *testing.T, p *prisoner) {
 	if out := p.Must("config", "show", "box"); strings.Contains(out, "privileged = true") {
 		t.Errorf("a value wrote another key: %s", out)
 	}
-	// A value with a newline in it stays one value.
-	p.Must("config", "set", "box", "environment.EVIL", "a\nprivileged = true\n\x1b[2J")
+	// A value with an escape sequence in it is kept, and shown escaped.
+	if r := p.Hutch.Hutch("config", "set", "box", "environment.EVIL", "a\nprivileged = true\n"); r.Status == 0 {
+		t.Errorf("a value of many lines was taken")
+	}
+	p.Must("config", "set", "box", "environment.EVIL", strings.ReplaceAll(evil, "\x9b", "\u009b"))
 	out := p.Must("config", "show", "box")
 	unfit("config show", out)
 	if strings.Contains(out, "\nprivileged = true") {
@@ -429,7 +432,7 @@ func limits(t *testing.T, p *prisoner) {
 	if err := p.Start(p.Host, bomb); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the fork bomb to reach its limit", func() bool { return len(p.processes(t, "small")) >= 190 })
+	waitUntil(t, "the fork bomb to reach its limit", func() bool { return len(p.processes(t, "small")) >= 150 })
 	time.Sleep(300 * time.Millisecond)
 	if n := len(p.processes(t, "small")); n > 200 {
 		t.Errorf("a fork bomb has %d processes", n)
@@ -456,42 +459,6 @@ func limits(t *testing.T, p *prisoner) {
 	}
 	p.timed(t, "stop", "--force", "small")
 	p.Must("start", "small")
-
-	// Watches: each user of the container takes all that it gets, and another container's
-	// systemd, which wants some, starts all the same.
-	var hogs []func()
-	for _, user := range []string{"0", "mara", "1", "2", "3"} {
-		c := p.Command("hutch", "exec", "small", "--user", user, "--", attacker, "inotify", "100000")
-		in, err := c.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := c.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Start(p.Host, c); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 256)
-		n, _ := out.Read(b)
-		t.Logf("user %s: %s", user, b[:n])
-		hogs = append(hogs, func() { in.Close(); c.Wait() })
-	}
-	if r := p.onHost("inotify", "5"); r["instances 5"] != "ok" {
-		t.Errorf("the host itself has no watches left: %v", r)
-	}
-	p.container("other", `display = "none"`)
-	if r := p.Exec("other", "systemctl is-system-running --wait"); r.Stdout != "running\n" {
-		t.Errorf("another container's systemd: %+v\n%s", r, p.Exec("other", "systemctl --failed; journalctl -p err").Stdout)
-	}
-	if r := p.attack("other", "inotify", "20"); r["instances 20"] != "ok" {
-		t.Errorf("another container gets %v", r)
-	}
-	for _, end := range hogs {
-		end()
-	}
-	p.Must("rm", "--force", "other")
 }
 
 func waitUntil(t *testing.T, what string, done func() bool) {

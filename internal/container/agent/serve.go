@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -78,8 +79,8 @@ func run(conn *control.Conn, request control.Exec, files []*os.File, d Defaults)
 		sys.CloseAll(files)
 		files = []*os.File{slave, slave, slave}
 	}
-	if len(files) != 3 {
-		return &control.Failure{Status: control.StatusFailed, Message: fmt.Sprintf("%d descriptors came along, not 3", len(files))}
+	if failure := addNull(&files, request.Null); failure != nil {
+		return failure
 	}
 	process, failure := c.start([3]*os.File{files[0], files[1], files[2]}, request.Terminal)
 	if failure != nil {
@@ -92,9 +93,11 @@ func run(conn *control.Conn, request control.Exec, files []*os.File, d Defaults)
 	}
 	ended := make(chan struct{})
 	heard := make(chan struct{})
+	// Before anything that may follow it, such as the end of a short command.
+	told := conn.Write(control.Event{Started: true}, started...)
 	go func() {
 		defer close(heard)
-		if err := conn.Write(control.Event{Started: true}, started...); err == nil {
+		if told == nil {
 			listen(conn, process, master)
 		}
 		select {
@@ -117,6 +120,25 @@ func run(conn *control.Conn, request control.Exec, files []*os.File, d Defaults)
 	_ = conn.Write(control.Event{Exited: &exited})
 	conn.Close()
 	<-heard
+	return nil
+}
+
+// addNull puts the container's own /dev/null in the places that the client left for
+// it, so that files are the three standard ones.
+func addNull(files *[]*os.File, places []int) *control.Failure {
+	for _, i := range places {
+		if i < 0 || i > len(*files) {
+			return &control.Failure{Status: control.StatusFailed, Message: fmt.Sprintf("%d is no standard descriptor", i)}
+		}
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return &control.Failure{Status: control.StatusFailed, Message: err.Error()}
+		}
+		*files = slices.Insert(*files, i, null)
+	}
+	if len(*files) != 3 {
+		return &control.Failure{Status: control.StatusFailed, Message: fmt.Sprintf("%d descriptors came along, not 3", len(*files))}
+	}
 	return nil
 }
 

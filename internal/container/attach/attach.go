@@ -37,6 +37,10 @@ const agentTime = time.Second
 // lentTime is the same for an agent that the supervisor must start first.
 const lentTime = 30 * time.Second
 
+// startTime is how long an agent may take from the request until the command runs.
+// Nobody can tell a stopped agent from one that is slow: the command may run yet.
+const startTime = 10 * time.Second
+
 // A Stdio is where a command's standard input comes from and its output goes.
 type Stdio struct{ In, Out, Err *os.File }
 
@@ -107,24 +111,25 @@ func hello(conn *control.Conn) error {
 	return nil
 }
 
-// runPipes runs a command without a terminal. Inside it gets pipes and nothing
-// else: a file of the host's, even one opened for reading alone, could be opened
-// anew through /proc/self/fd by whoever has the person's id inside, and a folder
-// would be a way out (CVE-2024-21626).
+// runPipes runs a command without a terminal. Inside it gets pipes of our own and
+// nothing else: a file of the host's, even one opened for reading alone, could be
+// opened anew through /proc/self/fd by whoever has the person's id inside, and a
+// folder would be a way out (CVE-2024-21626). So could the caller's pipe, the other
+// way round, to read what others write to it; and an agent that stops with it in its
+// hands would keep it open for good.
 func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
-	all := [3]*os.File{stdio.In, stdio.Out, stdio.Err}
-	var files [3]*os.File
-	var ours []*os.File
+	var files, ours []*os.File
 	defer func() { sys.CloseAll(ours) }()
+	defer func() { sys.CloseAll(files) }()
 	var outputs sync.WaitGroup
 	ended, end, err := os.Pipe()
 	if err != nil {
 		return control.StatusFailed, err
 	}
 	ours = append(ours, ended, end)
-	for i, own := range all {
-		if harmless(own) {
-			files[i] = own
+	for i, own := range []*os.File{stdio.In, stdio.Out, stdio.Err} {
+		if isNull(own) {
+			e.Null = append(e.Null, i)
 			continue
 		}
 		r, w, err := os.Pipe()
@@ -132,53 +137,52 @@ func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Std
 			return control.StatusFailed, err
 		}
 		if i == 0 {
-			files[i] = r
+			files = append(files, r)
 			go func() {
 				_, _ = io.Copy(w, own) // a reader that is gone ends it
 				w.Close()
 			}()
 		} else {
-			files[i] = w
-			outputs.Go(func() { drain(own, r, ended) })
+			files = append(files, w)
+			outputs.Go(func() { drain(own, r, ended, 0) })
 			ours = append(ours, r)
 		}
 	}
-	if err := conn.Write(e, files[:]...); err != nil {
+	if err := conn.Write(e, files...); err != nil {
 		return control.StatusFailed, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	for i, own := range all {
-		if files[i] != own {
-			files[i].Close()
-		}
-	}
+	sys.CloseAll(files)
+	files = nil
 	stop := passSignals(conn, nil)
 	defer stop()
-	status, err := follow(ctx, conn, func([]*os.File) error { return nil })
+	status, err := follow(ctx, conn, func(files []*os.File) error {
+		if len(files) > 0 {
+			sys.CloseAll(files)
+			return errors.New("the container sent descriptors that nobody asked for")
+		}
+		return nil
+	})
 	end.Close() // what was written before the end is in the pipes by now
 	outputs.Wait()
 	return status, err
 }
 
-// harmless says whether a descriptor may be handed inside as it is: a pipe, or
-// /dev/null.
-func harmless(f *os.File) bool {
+// isNull says whether a descriptor is /dev/null.
+func isNull(f *os.File) bool {
 	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) != nil {
-		return false
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFIFO:
-		return true
-	case unix.S_IFCHR:
-		return unix.Major(st.Rdev) == 1 && unix.Minor(st.Rdev) == 3
-	}
-	return false
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(st.Rdev) == 1 && unix.Minor(st.Rdev) == 3
 }
 
+// most is what a pipe can hold, in bytes (pipe(7), "Pipe capacity").
+const most = 1 << 20
+
 // drain copies from a pipe until it is closed, or, once ended is, until it is
-// empty: a program that stays in the background may hold it open for good.
-func drain(to io.Writer, from, ended *os.File) {
+// empty or more was copied than was in it then: a program that stays in the
+// background may hold it open, and write, for good. What was written to a terminal
+// may be on its way a moment longer: late is how long, zero for pipes.
+func drain(to io.Writer, from, ended *os.File, late time.Duration) {
 	buffer := make([]byte, 64<<10)
+	left := most
 	pipe, done := int(from.Fd()), int(ended.Fd())
 	for {
 		fds := []unix.PollFd{{Fd: int32(pipe), Events: unix.POLLIN}, {Fd: int32(done), Events: unix.POLLIN}}
@@ -186,14 +190,29 @@ func drain(to io.Writer, from, ended *os.File) {
 			return
 		}
 		if fds[0].Revents&unix.POLLIN == 0 {
-			if fds[0].Revents != 0 || fds[1].Revents != 0 {
+			if fds[0].Revents == 0 && fds[1].Revents == 0 {
+				continue
+			}
+			// A last word may have come between the kernel's look for words and its
+			// look for the end.
+			fds = fds[:1]
+			if n, err := unix.Poll(fds, int(late.Milliseconds())); err != unix.EINTR && (n == 0 || fds[0].Revents&unix.POLLIN == 0) {
 				return
 			}
 			continue
 		}
+		if fds[1].Revents != 0 && left <= 0 {
+			return
+		}
 		n, err := unix.Read(pipe, buffer)
+		if err == unix.EAGAIN { // another process has the other end too, and read before us
+			continue
+		}
 		if n <= 0 || err != nil {
 			return
+		}
+		if fds[1].Revents != 0 {
+			left -= n
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return // closing our end is how the program hears of it
@@ -206,9 +225,15 @@ func drain(to io.Writer, from, ended *os.File) {
 func follow(ctx context.Context, conn *control.Conn, started func([]*os.File) error) (int, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	if err := conn.SetDeadline(time.Now().Add(startTime)); err != nil {
+		return control.StatusFailed, err
+	}
 	for {
 		var e control.Event
 		files, err := conn.Read(&e)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return control.StatusFailed, fmt.Errorf("the container's agent did not start the command within %v; 'hutch restart' gives it another", startTime)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return control.StatusFailed, context.Cause(ctx)
@@ -227,6 +252,10 @@ func follow(ctx context.Context, conn *control.Conn, started func([]*os.File) er
 			}
 			return status, &Failure{status, e.Failed.Message}
 		case e.Started:
+			if err := conn.SetDeadline(time.Time{}); err != nil {
+				sys.CloseAll(files)
+				return control.StatusFailed, err
+			}
 			if err := started(files); err != nil {
 				return control.StatusFailed, err
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -32,6 +33,10 @@ func TerminalSize() control.Size {
 	}
 	return control.Size{}
 }
+
+// lateOutput is how long what a program wrote last may take through the kernel's
+// terminal, which hands it on by a worker of its own.
+const lateOutput = 50 * time.Millisecond
 
 // endOfFile is what a terminal's line discipline takes for the end of its input
 // (termios(3), VEOF).
@@ -76,7 +81,7 @@ func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec, stdio 
 		}()
 		go func() {
 			defer close(shown)
-			drain(stdio.Out, master, ended)
+			drain(stdio.Out, master, ended, lateOutput)
 		}()
 		return nil
 	})

@@ -28,6 +28,10 @@ type Exec struct {
 	Term string `json:"term,omitempty"`
 	// Login makes it a login shell: with no Args, the user's own.
 	Login bool `json:"login,omitempty"`
+	// Null lists which of the three standard descriptors are /dev/null. They do not
+	// come along: the agent opens its own, as the host's is the host's to watch, lock
+	// and change.
+	Null []int `json:"null,omitempty"`
 	// Console asks for nothing to be run: the master of the container's console,
 	// which the resident agent keeps, comes with Started. All else is ignored.
 	Console bool `json:"console,omitempty"`

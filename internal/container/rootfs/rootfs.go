@@ -212,69 +212,89 @@ func Lendable(source *os.File, readOnly bool) (*os.File, error) {
 	return mount, nil
 }
 
+// maxLinks is the most links that are followed to a mount point, as the kernel has
+// it (path_resolution(7)).
+const maxLinks = 40
+
 // makeTarget opens a mount point inside root, as a process inside would name it,
-// making what is missing of it: folders, and last a folder or an empty file. No
-// link leads out of root, whoever changes it meanwhile.
+// making what is missing of it: folders, and last a folder or an empty file. A link
+// that leads to what is missing, as many an image's /etc/resolv.conf, is followed.
+// None leads out of root, whoever changes it meanwhile.
 func makeTarget(root *os.File, target string, dir bool, owner Owner) (*os.File, error) {
 	target = path.Clean("/" + target)
 	if target == "/" {
 		return nil, errors.New("/ can not be mounted over")
 	}
-	parts := strings.Split(target[1:], "/")
-	for i := range parts {
-		at := "/" + strings.Join(parts[:i+1], "/")
-		last := i == len(parts)-1
-		flags := unix.O_PATH
-		if !last || dir {
-			flags |= unix.O_DIRECTORY
-		}
-		f, err := sys.OpenIn(root, at, flags, 0)
-		if errors.Is(err, os.ErrNotExist) {
-			if err = makeOne(root, "/"+strings.Join(parts[:i], "/"), parts[i], !last || dir, owner); err == nil {
-				f, err = sys.OpenIn(root, at, flags, 0)
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("mount point %s in the container: %w", target, err)
-		}
-		if !last {
-			f.Close()
-			continue
-		}
-		isdir, err := isDir(f)
-		if err == nil && isdir != dir {
-			err = errors.New("is a folder, and a file is to be mounted on it")
-		}
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("mount point %s in the container: %w", target, err)
-		}
-		return f, nil
+	links := 0
+	f, err := makePath(root, target, dir, owner, &links)
+	if err != nil {
+		return nil, fmt.Errorf("mount point %s in the container: %w", target, err)
 	}
-	panic("unreachable: a cleaned path has a last part")
+	isdir, err := isDir(f)
+	if err == nil && isdir != dir {
+		err = errors.New("is a folder, and a file is to be mounted on it")
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("mount point %s in the container: %w", target, err)
+	}
+	return f, nil
 }
 
-func makeOne(root *os.File, parent, name string, dir bool, owner Owner) error {
-	p, err := sys.OpenIn(root, parent, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	at := int(p.Fd())
+// makePath opens a clean absolute path inside root and makes what is missing of it.
+func makePath(root *os.File, target string, dir bool, owner Owner, links *int) (*os.File, error) {
+	flags := unix.O_PATH
 	if dir {
-		err = unix.Mkdirat(at, name, 0o755)
-	} else {
-		var fd int
-		fd, err = unix.Openat(at, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_WRONLY, 0o644)
-		if err == nil {
-			err = unix.Close(fd)
-		}
+		flags |= unix.O_DIRECTORY
 	}
-	if err == unix.EEXIST {
-		return nil // made meanwhile, or a dangling link: opening it again tells
+	f, err := sys.OpenIn(root, target, flags, 0)
+	if !errors.Is(err, os.ErrNotExist) || target == "/" {
+		return f, err
+	}
+	parent, err := makePath(root, path.Dir(target), true, owner, links)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	name := path.Base(target)
+	if err := makeOne(parent, name, dir, owner); err == nil || err != unix.EEXIST {
+		if err != nil {
+			return nil, &os.PathError{Op: "make", Path: target, Err: err}
+		}
+		return sys.OpenIn(root, target, flags, 0)
+	}
+	if *links++; *links > maxLinks {
+		return nil, &os.PathError{Op: "make", Path: target, Err: unix.ELOOP}
+	}
+	to := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(parent.Fd()), name, to)
+	if err == unix.EINVAL { // no link: made meanwhile
+		return sys.OpenIn(root, target, flags, 0)
 	}
 	if err != nil {
-		return &os.PathError{Op: "make", Path: path.Join(parent, name), Err: err}
+		return nil, &os.PathError{Op: "make", Path: target, Err: err}
+	}
+	if !path.IsAbs(string(to[:n])) {
+		return makePath(root, path.Join(path.Dir(target), string(to[:n])), dir, owner, links)
+	}
+	return makePath(root, path.Clean(string(to[:n])), dir, owner, links)
+}
+
+// makeOne makes a folder or an empty file.
+func makeOne(parent *os.File, name string, dir bool, owner Owner) error {
+	at := int(parent.Fd())
+	if dir {
+		if err := unix.Mkdirat(at, name, 0o755); err != nil {
+			return err
+		}
+	} else {
+		fd, err := unix.Openat(at, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		if err := unix.Close(fd); err != nil {
+			return err
+		}
 	}
 	return unix.Fchownat(at, name, int(owner.UID), int(owner.GID), unix.AT_SYMLINK_NOFOLLOW)
 }

@@ -233,9 +233,16 @@ func (p *Process) Wait() (*os.ProcessState, error) {
 // Run starts one more process inside, as root of the container, under the very
 // confinement that the first one got: what libcontainer takes from the container's
 // configuration for a process that brings none of its own. extra become its
-// descriptors 3 and on; all three standard ones are /dev/null.
+// descriptors 3 and on; the three standard ones are a pipe that leads from the
+// process to itself: not /dev/null, as that would be the host's.
 func (c *Container) Run(args, env []string, extra []*os.File) (*Process, error) {
-	p := &libcontainer.Process{Args: args, Env: env, Cwd: "/", ExtraFiles: extra}
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	defer out.Close()
+	p := &libcontainer.Process{Args: args, Env: env, Cwd: "/", Stdin: in, Stdout: out, Stderr: out, ExtraFiles: extra}
 	c.children.starting.Lock()
 	defer c.children.starting.Unlock()
 	if err := c.c.Run(p); err != nil {

@@ -330,9 +330,9 @@ func agentProgram(extra int) string { return "/proc/self/fd/" + strconv.Itoa(3+e
 func (s *Supervisor) launch() error {
 	o := s.order
 	name := o.Record.Name
-	first := []string{"/sbin/init"}
+	first, extra := []string{"/sbin/init"}, []*os.File(nil) // the image's own init is given nothing of ours
 	if o.Init == "app" {
-		first = []string{agentProgram(0), "init"}
+		first, extra = []string{agentProgram(0), "init"}, []*os.File{s.agent}
 	}
 	capabilities, err := runtime.Available(spec.Capabilities)
 	if err != nil {
@@ -360,7 +360,7 @@ func (s *Supervisor) launch() error {
 		return err
 	}
 	s.down.Push("remove the container's cgroups", s.container.Destroy)
-	terminal, process, err := s.container.Start(first, built.Process.Env, []*os.File{s.agent})
+	terminal, process, err := s.container.Start(first, built.Process.Env, extra)
 	s.down.Push("end the container's processes", func() error {
 		err := s.container.Kill()
 		if process != nil {
@@ -383,6 +383,9 @@ func (s *Supervisor) launch() error {
 	if err := s.lendMounts(); err != nil {
 		return err
 	}
+	if err := s.seal(); err != nil {
+		return err
+	}
 	if err := s.container.Release(); err != nil {
 		return fmt.Errorf("start %s: %w", first[0], err)
 	}
@@ -395,6 +398,16 @@ func (s *Supervisor) launch() error {
 	}
 	s.run.State, s.run.Since = container.Running, time.Now()
 	return s.store.SaveRun(name, s.run)
+}
+
+// seal makes what hides the machine's own files stay, whatever root inside does.
+func (s *Supervisor) seal() error {
+	mountns, err := s.container.Namespace("mnt")
+	if err != nil {
+		return err
+	}
+	defer mountns.Close()
+	return rootfs.Seal(s.dir, mountns)
 }
 
 // A joining joins the network while the container's first process goes on being

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,7 +21,7 @@ import (
 func main() {
 	verbs := map[string]func([]string){
 		"calls": calls, "calls32": calls32, "sockets": sockets, "tty": tty, "open": open, "exe": exe, "watchexe": watchexe,
-		"stdio": stdio, "connect": connect, "impostor": impostor, "inotify": inotify, "memory": memory,
+		"stdio": stdio, "connect": connect, "impostor": impostor, "memory": memory,
 		"cgroups": cgroups, "mknod": mknod, "unmount": unmount, "remount": remount, "fork": forkBomb,
 	}
 	verb := verbs[os.Args[1]]
@@ -98,10 +99,15 @@ func calls([]string) {
 		{"syslog", unix.SYS_SYSLOG, []uintptr{10}},
 		{"uselib", unix.SYS_USELIB, []uintptr{n}},
 		{"lookup_dcookie", unix.SYS_LOOKUP_DCOOKIE, []uintptr{0, zero(), 1}},
-		{"x32", unix.SYS_GETPID | 0x40000000, nil}, // the table of x32 programs
 	} {
 		tell(c.name, raw(c.nr, c.args...))
 	}
+	// The table of x32 programs. A list of calls may end the thread for it.
+	go func() {
+		runtime.LockOSThread()
+		tell("x32", raw(unix.SYS_GETPID|0x40000000))
+	}()
+	time.Sleep(100 * time.Millisecond)
 }
 
 func int80(nr, a, b, c uint32) uint32
@@ -319,6 +325,9 @@ func stdio([]string) {
 			} else if flags != unix.O_RDONLY && flags != unix.O_DIRECTORY && fd == 0 {
 				unix.Write(again, []byte("HACKED"))
 			}
+			if err == nil {
+				unix.Close(again)
+			}
 			fmt.Fprintf(os.Stderr, "again %d %s %s\n", fd, name, outcome)
 		}
 		_, err := os.ReadDir(fmt.Sprintf("/proc/self/fd/%d/..", fd))
@@ -345,23 +354,6 @@ func connect(args []string) {
 	}
 }
 
-// inotify makes as many instances as it may, says how many, and holds them until
-// its standard input ends.
-func inotify(args []string) {
-	most, _ := strconv.Atoi(args[0])
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 65536, Max: 65536})
-	n := 0
-	var err error
-	for ; n < most; n++ {
-		if _, err = unix.InotifyInit1(0); err != nil {
-			break
-		}
-	}
-	tell(fmt.Sprint("instances ", n), err)
-	os.Stdout.Close()
-	os.Stdin.Read(buffer[:])
-}
-
 // memory takes memory without end.
 func memory([]string) {
 	for {
@@ -375,23 +367,11 @@ func memory([]string) {
 
 var kept [][]byte
 
-// forkBomb forks without end, every child too, and says when no more is to be had.
+// forkBomb forks without end, every child too; those that get no more children stay.
 func forkBomb([]string) {
-	for n := 0; ; n++ {
-		pid, _, errno := unix.RawSyscall(unix.SYS_FORK, 0, 0, 0)
-		switch {
-		case errno != 0:
-			if n > 0 || os.Getenv("BOMB") == "" {
-				fmt.Println("fork", unix.ErrnoName(errno))
-			}
-			time.Sleep(time.Second)
-			os.Exit(0)
-		case pid == 0:
-			for {
-				if _, _, errno := unix.RawSyscall(unix.SYS_FORK, 0, 0, 0); errno != 0 {
-					unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
-				}
-			}
+	for {
+		if _, _, errno := unix.RawSyscall(unix.SYS_FORK, 0, 0, 0); errno != 0 {
+			unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&unix.Timespec{Sec: 1})), 0, 0)
 		}
 	}
 }
