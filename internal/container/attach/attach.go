@@ -46,15 +46,20 @@ func Own() Stdio { return Stdio{os.Stdin, os.Stdout, os.Stderr} }
 // Run runs a command in the container whose runtime folder is given, and returns
 // its exit status.
 func Run(ctx context.Context, runtimeDir string, e control.Exec, stdio Stdio) (int, error) {
+	// From now on, so that none is lost between the command's start and our
+	// hearing of it.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, passed...)
+	defer signal.Stop(signals)
 	conn, err := connect(runtimeDir)
 	if err != nil {
 		return control.StatusFailed, err
 	}
 	defer conn.Close()
 	if e.Terminal {
-		return runTerminal(ctx, conn, e, stdio)
+		return runTerminal(ctx, conn, e, stdio, signals)
 	}
-	return runPipes(ctx, conn, e, stdio)
+	return runPipes(ctx, conn, e, stdio, signals)
 }
 
 // connect returns a connection to an agent that has said hello: the resident one,
@@ -111,7 +116,7 @@ func hello(conn *control.Conn) error {
 // else: a file of the host's, even one opened for reading alone, could be opened
 // anew through /proc/self/fd by whoever has the person's id inside, and a folder
 // would be a way out (CVE-2024-21626).
-func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
+func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio, signals <-chan os.Signal) (int, error) {
 	all := [3]*os.File{stdio.In, stdio.Out, stdio.Err}
 	var files [3]*os.File
 	var ours []*os.File
@@ -151,7 +156,7 @@ func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Std
 			files[i].Close()
 		}
 	}
-	stop := passSignals(conn, nil)
+	stop := passSignals(conn, signals, nil)
 	defer stop()
 	status, err := follow(ctx, conn, func([]*os.File) error { return nil })
 	end.Close() // what was written before the end is in the pipes by now
@@ -185,13 +190,21 @@ func drain(to io.Writer, from, ended *os.File) {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return
 		}
-		if fds[0].Revents&unix.POLLIN == 0 {
-			if fds[0].Revents != 0 || fds[1].Revents != 0 {
+		if fds[0].Revents == 0 {
+			if fds[1].Revents == 0 {
+				continue
+			}
+			// What was written between the looks at the two is there by now.
+			fds[1].Fd = -1
+			if n, err := unix.Poll(fds, 0); n <= 0 || err != nil {
 				return
 			}
+		}
+		// Hung up does not mean empty: that too may have come between two looks.
+		n, err := unix.Read(pipe, buffer)
+		if err == unix.EAGAIN || err == unix.EINTR {
 			continue
 		}
-		n, err := unix.Read(pipe, buffer)
 		if n <= 0 || err != nil {
 			return
 		}
@@ -243,9 +256,7 @@ var passed = []os.Signal{
 
 // passSignals hands signals on until the returned function is called; size, where
 // not nil, tells the terminal's.
-func passSignals(conn *control.Conn, size func() control.Size) (stop func()) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passed...)
+func passSignals(conn *control.Conn, signals <-chan os.Signal, size func() control.Size) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -267,8 +278,5 @@ func passSignals(conn *control.Conn, size func() control.Size) (stop func()) {
 			}
 		}
 	}()
-	return func() {
-		signal.Stop(signals)
-		close(done)
-	}
+	return func() { close(done) }
 }
