@@ -72,6 +72,9 @@ func (a *app) inside(ctx context.Context, name string, e control.Exec) error {
 	if err != nil {
 		return fail(err)
 	}
+	if ctx.Err() != nil { // from here on, signals are the program's
+		return context.Cause(ctx)
+	}
 	code, err := attach.Run(context.WithoutCancel(ctx), layout.ContainerRuntime(name), e, attach.Own())
 	if errors.Is(err, attach.ErrUnreachable) {
 		w, openErr := a.workspace()
@@ -223,6 +226,9 @@ The exit status is the program's, as with 'hutch exec'.`,
 			return fail(err)
 		}
 		made, err := ws.Ensure(c.Context(), o)
+		if err != nil && c.Context().Err() != nil {
+			return err
+		}
 		if err != nil {
 			return fail(err)
 		}

@@ -134,6 +134,7 @@ func (w *Workspace) Info(ctx context.Context, name string) (Info, error) {
 
 // words say what a container was given, and what it was not.
 func words(i Info) (granted, not []string) {
+	granted = []string{}
 	for _, m := range i.Mounts {
 		how := "reads"
 		if m.Mode == config.ReadWrite {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -157,8 +156,8 @@ func (w *Workspace) EditConfig(ctx context.Context, name string, change func([]b
 			return nil, err
 		}
 		after = config.Resolve(append(layers, own)...)
-		if _, _, fixed := config.NeedsRestart(before, after); len(fixed) > 0 {
-			return nil, fmt.Errorf("%s: %s is fixed when a container is made, for its files have their owners; make another one with it", name, strings.Join(fixed, ", "))
+		if ids(before, r.Person) != ids(after, r.Person) {
+			return nil, fmt.Errorf("%s: ids is fixed when a container is made, for its files have their owners; make another one with it", name)
 		}
 		_, err = w.lent(after, r.Person, true)
 		return text, err
@@ -176,6 +175,7 @@ func (w *Workspace) apply(ctx context.Context, r container.Record, before, after
 		return err
 	}
 	if old, now := limits(before, machine), limits(after, machine); old != now {
+		now = w.kept(now)
 		if _, err := w.ask(ctx, r.Name, control.Request{Limits: &now}, answerTime); err != nil {
 			return err
 		}

@@ -25,15 +25,16 @@ func (w *Workspace) person() (container.Person, error) {
 		return container.Person{}, err
 	}
 	u, err := account.Find(account.Files{Passwd: passwd}, uid)
-	if err != nil {
+	if err == nil && u.Name == "" {
 		// Of a directory service, which /etc/passwd does not list.
 		line, lookErr := exec.Command("getent", "passwd", uid).Output()
 		if lookErr != nil {
-			return container.Person{}, fmt.Errorf("who runs hutch: %w", err)
+			return container.Person{}, fmt.Errorf("who runs hutch: no user has the id %s (SUDO_UID)", uid)
 		}
-		if u, err = account.Find(account.Files{Passwd: line}, uid); err != nil {
-			return container.Person{}, fmt.Errorf("who runs hutch: %w", err)
-		}
+		u, err = account.Find(account.Files{Passwd: line}, uid)
+	}
+	if err != nil {
+		return container.Person{}, fmt.Errorf("who runs hutch: %w", err)
 	}
 	return container.Person{Name: u.Name, UID: u.UID, GID: u.GID, Home: u.Home, Shell: u.Shell}, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hutch-project/hutch/internal/config"
 	"github.com/hutch-project/hutch/internal/container"
+	"github.com/hutch-project/hutch/internal/container/cgroup"
 	"github.com/hutch-project/hutch/internal/container/control"
 	"github.com/hutch-project/hutch/internal/container/idmap"
 	"github.com/hutch-project/hutch/internal/container/order"
@@ -109,7 +110,7 @@ func (w *Workspace) order(ctx context.Context, r container.Record) (order.Order,
 	o := order.Order{
 		Record: r, Layers: layers, Init: initKind(c.Init, layers), User: fmt.Sprint(r.Person.UID),
 		UIDs: mappings(maps.UIDs), GIDs: mappings(maps.GIDs), Privileged: c.Privileged,
-		Limits: limits(c, machine), Mounts: mounts, Network: string(c.Network), StopAfter: c.StopTimeout,
+		Limits: w.kept(limits(c, machine)), Mounts: mounts, Network: string(c.Network), StopAfter: c.StopTimeout,
 	}
 	if c.Shell != "" {
 		o.Env = append(o.Env, "SHELL="+c.Shell)
@@ -124,6 +125,28 @@ func (w *Workspace) order(ctx context.Context, r container.Record) (order.Order,
 
 func limits(c config.Config, machine config.Bytes) control.Limits {
 	return control.Limits{Memory: int64(c.Memory.Limit(machine)), CPUs: c.CPUs, PIDs: c.PIDs}
+}
+
+// kept are the limits that this machine can keep; the others are told.
+func (w *Workspace) kept(l control.Limits) control.Limits {
+	drop := func(wanted bool, key, controller, none string) bool {
+		if !wanted || cgroup.Has(controller) {
+			return false
+		}
+		w.Log.Warn(fmt.Sprintf("%s is not limited: this machine has no %s controller ('hutch doctor' says how to get it); %s = %s says that this is fine", key, controller, key, none))
+		return true
+	}
+	if drop(l.Memory > 0, "memory", "memory", "\"unlimited\"") {
+		l.Memory = 0
+	}
+	if drop(l.CPUs > 0, "cpus", "cpu", "0") {
+		l.CPUs = 0
+	}
+	if !cgroup.Has("pids") && l.PIDs > 0 {
+		w.Log.Warn("the number of tasks is not limited: this machine has no pids controller ('hutch doctor' says how to get it)")
+		l.PIDs = 0
+	}
+	return l
 }
 
 func mappings(m idmap.Map) []specs.LinuxIDMapping {

@@ -1,6 +1,8 @@
 package script
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -78,6 +80,14 @@ func stories(t *testing.T, h *testenv.Hutch, path string) {
 			"dialog":     dialog,
 			"documented": documented,
 			"eventually": eventually,
+		},
+		Condition: func(condition string) (bool, error) {
+			controller, is := strings.CutPrefix(condition, "v1:") // this machine has it in a v1 hierarchy
+			if !is {
+				return false, fmt.Errorf("unknown condition %q", condition)
+			}
+			_, err := os.Stat(filepath.Join("/sys/fs/cgroup", controller, "cgroup.procs"))
+			return err == nil, nil
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

@@ -91,13 +91,13 @@ func run(conn *control.Conn, request control.Exec, files []*os.File, d Defaults)
 	if master != nil {
 		started = append(started, master)
 	}
+	// Before anything of its end can be told, however soon that is.
+	startedErr := conn.Write(control.Event{Started: true}, started...)
 	ended := make(chan struct{})
 	heard := make(chan struct{})
-	// Before anything that may follow it, such as the end of a short command.
-	told := conn.Write(control.Event{Started: true}, started...)
 	go func() {
 		defer close(heard)
-		if told == nil {
+		if startedErr == nil {
 			listen(conn, process, master)
 		}
 		select {

@@ -50,15 +50,20 @@ func Own() Stdio { return Stdio{os.Stdin, os.Stdout, os.Stderr} }
 // Run runs a command in the container whose runtime folder is given, and returns
 // its exit status.
 func Run(ctx context.Context, runtimeDir string, e control.Exec, stdio Stdio) (int, error) {
+	// From now on, so that none is lost between the command's start and our
+	// hearing of it.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, passed...)
+	defer signal.Stop(signals)
 	conn, err := connect(runtimeDir)
 	if err != nil {
 		return control.StatusFailed, err
 	}
 	defer conn.Close()
 	if e.Terminal {
-		return runTerminal(ctx, conn, e, stdio)
+		return runTerminal(ctx, conn, e, stdio, signals)
 	}
-	return runPipes(ctx, conn, e, stdio)
+	return runPipes(ctx, conn, e, stdio, signals)
 }
 
 // connect returns a connection to an agent that has said hello: the resident one,
@@ -117,7 +122,7 @@ func hello(conn *control.Conn) error {
 // folder would be a way out (CVE-2024-21626). So could the caller's pipe, the other
 // way round, to read what others write to it; and an agent that stops with it in its
 // hands would keep it open for good.
-func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
+func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio, signals <-chan os.Signal) (int, error) {
 	var files, ours []*os.File
 	defer func() { sys.CloseAll(ours) }()
 	defer func() { sys.CloseAll(files) }()
@@ -153,7 +158,7 @@ func runPipes(ctx context.Context, conn *control.Conn, e control.Exec, stdio Std
 	}
 	sys.CloseAll(files)
 	files = nil
-	stop := passSignals(conn, nil)
+	stop := passSignals(conn, signals, nil)
 	defer stop()
 	status, err := follow(ctx, conn, func(files []*os.File) error {
 		if len(files) > 0 {
@@ -189,29 +194,29 @@ func drain(to io.Writer, from, ended *os.File, late time.Duration) {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return
 		}
-		if fds[0].Revents&unix.POLLIN == 0 {
-			if fds[0].Revents == 0 && fds[1].Revents == 0 {
+		over := fds[1].Revents != 0
+		if fds[0].Revents == 0 {
+			if !over {
 				continue
 			}
 			// A last word may have come between the kernel's look for words and its
 			// look for the end.
-			fds = fds[:1]
-			if n, err := unix.Poll(fds, int(late.Milliseconds())); err != unix.EINTR && (n == 0 || fds[0].Revents&unix.POLLIN == 0) {
+			if n, err := unix.Poll(fds[:1], int(late.Milliseconds())); err != unix.EINTR && n <= 0 {
 				return
 			}
-			continue
 		}
-		if fds[1].Revents != 0 && left <= 0 {
+		if over && left <= 0 {
 			return
 		}
+		// Hung up does not mean empty: that too may have come between two looks.
 		n, err := unix.Read(pipe, buffer)
-		if err == unix.EAGAIN { // another process has the other end too, and read before us
+		if err == unix.EAGAIN || err == unix.EINTR { // another process may have the other end too, and read before us
 			continue
 		}
 		if n <= 0 || err != nil {
 			return
 		}
-		if fds[1].Revents != 0 {
+		if over {
 			left -= n
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
@@ -272,9 +277,7 @@ var passed = []os.Signal{
 
 // passSignals hands signals on until the returned function is called; size, where
 // not nil, tells the terminal's.
-func passSignals(conn *control.Conn, size func() control.Size) (stop func()) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passed...)
+func passSignals(conn *control.Conn, signals <-chan os.Signal, size func() control.Size) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -296,8 +299,5 @@ func passSignals(conn *control.Conn, size func() control.Size) (stop func()) {
 			}
 		}
 	}()
-	return func() {
-		signal.Stop(signals)
-		close(done)
-	}
+	return func() { close(done) }
 }

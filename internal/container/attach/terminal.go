@@ -44,7 +44,7 @@ var endOfFile = []byte{4}
 
 // runTerminal runs a command on a pty of the container's own; its master comes
 // back to us. The caller's terminal itself never goes inside (CVE-2017-5226).
-func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio) (int, error) {
+func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec, stdio Stdio, signals <-chan os.Signal) (int, error) {
 	e.Size = TerminalSize()
 	if err := conn.Write(e); err != nil {
 		return control.StatusFailed, fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -54,7 +54,7 @@ func runTerminal(ctx context.Context, conn *control.Conn, e control.Exec, stdio 
 		return control.StatusFailed, err
 	}
 	defer restore()
-	stop := passSignals(conn, TerminalSize)
+	stop := passSignals(conn, signals, TerminalSize)
 	defer stop()
 	ended, end, err := os.Pipe()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,29 @@ func Find(parent, name string) ([]string, error) {
 		found = append(found, dirs...)
 	}
 	return found, nil
+}
+
+// Has says whether the machine has a controller (memory, cpu, pids), in version 1
+// or 2: without it, its limit can not be kept.
+func Has(controller string) bool {
+	for _, file := range []string{filepath.Join(root, "cgroup.controllers"), filepath.Join(root, "unified", "cgroup.controllers")} {
+		data, err := os.ReadFile(file)
+		if err == nil && slices.Contains(strings.Fields(string(data)), controller) {
+			return true
+		}
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries { // a hierarchy of version 1 may have several: cpu,cpuacct
+		if slices.Contains(strings.Split(e.Name(), ","), controller) {
+			if _, err := os.Stat(filepath.Join(root, e.Name(), "cgroup.procs")); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Names returns the names of all containers that have a cgroup below a parent.

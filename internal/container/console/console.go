@@ -64,16 +64,42 @@ func Open(terminal *os.File, path string) (*Console, error) {
 
 func (c *Console) read() {
 	defer close(c.done)
+	// An init lets go of its console between two lines, and systemd hangs it up
+	// before it gives it to a login. Reading fails then (pty(7)) for as long as no
+	// other side is open, so we hold one, and a new one after each hang-up.
+	other := -1
+	defer func() { unix.Close(other) }()
 	buffer := make([]byte, 4096)
 	for {
 		n, err := c.master.Read(buffer)
 		if n > 0 {
 			c.put(buffer[:n])
+			continue
 		}
-		if err != nil { // EIO when the last process inside let go of it (pty(7))
+		if !errors.Is(err, unix.EIO) {
 			return
 		}
+		unix.Close(other)
+		if other, err = openOther(c.master); err != nil {
+			return // its file system is gone
+		}
 	}
+}
+
+// openOther opens the container's side of the console (ioctl_tty(2),
+// TIOCGPTPEER).
+func openOther(master *os.File) (fd int, err error) {
+	raw, err := master.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	controlErr := raw.Control(func(m uintptr) {
+		other, _, errno := unix.Syscall(unix.SYS_IOCTL, m, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		if fd = int(other); errno != 0 {
+			fd, err = -1, errno
+		}
+	})
+	return fd, errors.Join(controlErr, err)
 }
 
 func (c *Console) put(data []byte) {

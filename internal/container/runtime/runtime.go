@@ -258,7 +258,7 @@ func (c *Container) Limit(r *specs.LinuxResources) error {
 	resources := config.Cgroups.Resources
 	if r.Memory != nil {
 		resources.Memory, resources.MemorySwap = *r.Memory.Limit, *r.Memory.Swap
-	} else {
+	} else if resources.Memory != 0 { // what was never limited may have no controller
 		resources.Memory, resources.MemorySwap = -1, -1
 	}
 	if r.CPU != nil {

@@ -243,12 +243,18 @@ func (s *Supervisor) usage() (*control.Usage, error) {
 		}
 		return int64(limit)
 	}
+	counted := func(n uint64) int64 {
+		if n == 0 { // no container that runs uses nothing: nobody counts
+			return -1
+		}
+		return int64(n)
+	}
 	return &control.Usage{
-		Memory:      int64(stats.MemoryStats.Usage.Usage),
+		Memory:      counted(stats.MemoryStats.Usage.Usage),
 		MemoryLimit: bound(stats.MemoryStats.Usage.Limit),
-		Tasks:       int64(stats.PidsStats.Current),
+		Tasks:       counted(stats.PidsStats.Current),
 		TasksLimit:  bound(stats.PidsStats.Limit),
-		CPU:         int64(stats.CpuStats.CpuUsage.TotalUsage),
+		CPU:         counted(stats.CpuStats.CpuUsage.TotalUsage),
 		OOMKills:    int64(stats.MemoryStats.Usage.Failcnt),
 	}, nil
 }
@@ -297,7 +303,7 @@ func (s *Supervisor) mount(m control.Mount, mount *os.File) error {
 		return err
 	}
 	s.order.Mounts = append(s.order.Mounts, order.Lent{Source: m.Source, Target: m.Target})
-	return nil
+	return s.keepOrder()
 }
 
 func (s *Supervisor) unmount(target string) error {
@@ -314,5 +320,5 @@ func (s *Supervisor) unmount(target string) error {
 		return err
 	}
 	s.order.Mounts = slices.Delete(s.order.Mounts, i, i+1)
-	return nil
+	return s.keepOrder()
 }

@@ -103,11 +103,7 @@ func (s *Supervisor) Start(ctx context.Context, o order.Order) (err error) {
 	if err := s.store.SaveRun(name, s.run); err != nil {
 		return err
 	}
-	data, err := json.Marshal(o)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Replace(filepath.Join(s.dir, store.OrderFile), data, 0o600); err != nil {
+	if err := s.keepOrder(); err != nil {
 		return err
 	}
 	s.log.Debug("order kept")
@@ -126,6 +122,15 @@ func (s *Supervisor) Start(ctx context.Context, o order.Order) (err error) {
 	}
 	s.log.Debug("container runs")
 	return nil
+}
+
+// keepOrder writes down what was ordered, for a supervisor that adopts.
+func (s *Supervisor) keepOrder() error {
+	data, err := json.Marshal(s.order)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(filepath.Join(s.dir, store.OrderFile), data, 0o600)
 }
 
 // DisplayDir is where a container finds its display's socket and cookie, whatever
