@@ -14,7 +14,7 @@ import (
 func Examine(f Facts) []Finding {
 	var all []Finding
 	for _, check := range []func(Facts) []Finding{
-		checkKernel, checkTrials, checkUserNamespaces, checkCgroups, checkInit, checkSecurityModules,
+		checkKernel, checkTrials, checkUserNamespaces, checkInotify, checkCgroups, checkInit, checkSecurityModules,
 		checkRootIDs, checkPersonIDs, checkForwarding, checkFirewalls, checkNetd, checkDisplay,
 		checkPrograms, checkDisk, checkLeftovers,
 	} {
@@ -114,6 +114,26 @@ func checkUserNamespaces(f Facts) []Finding {
 		all = []Finding{fine(check, "nothing restricts them")}
 	}
 	return all
+}
+
+// fewInstances is below what a desktop and a few containers need together; it is
+// the kernel's own default.
+const fewInstances = 1024
+
+// checkInotify looks at a bound that all of root's containers share with root: the
+// kernel counts what a user namespace uses on whoever made it (user_namespaces(7),
+// "user.max_inotify_instances").
+func checkInotify(f Facts) []Finding {
+	const check = "inotify instances"
+	n, err := strconv.Atoi(f.Sysctls["fs.inotify.max_user_instances"])
+	if err != nil {
+		return nil
+	}
+	if n < fewInstances {
+		return []Finding{limits(check, fmt.Sprintf("fs.inotify.max_user_instances is %d, and all containers share it with root", n),
+			"many containers at once; and one container can use all of them up, so that another does not start", "sysctl -w fs.inotify.max_user_instances=8192")}
+	}
+	return []Finding{fine(check, fmt.Sprintf("%d for all containers together", n))}
 }
 
 // limitControllers are the limits of a container and who keeps them. Devices

@@ -43,6 +43,7 @@ func Machine(l paths.Layout, p Person) Sources {
 
 // sysctls that are looked at.
 var sysctls = []string{
+	"fs.inotify.max_user_instances",
 	"user.max_user_namespaces",
 	"kernel.unprivileged_userns_clone",
 	"kernel.apparmor_restrict_unprivileged_userns",

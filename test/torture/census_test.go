@@ -2,6 +2,7 @@ package torture
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -45,8 +46,24 @@ func newWorld(t *testing.T) *world {
 	if err := os.MkdirAll(filepath.Dir(w.layout.Runtime), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	w.moveProgramsOutOfTmp()
 	w.host("mount", "-t", "tmpfs", "tmpfs", "/tmp")
 	return w
+}
+
+// moveProgramsOutOfTmp copies hutch's programs to where the workstation's empty /tmp
+// does not hide them, wherever they were built.
+func (w *world) moveProgramsOutOfTmp() {
+	w.t.Helper()
+	dir, err := os.MkdirTemp("", "hutch-programs-")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := errors.Join(os.Chmod(dir, 0o755), os.CopyFS(dir, os.DirFS(w.Bin))); err != nil {
+		w.t.Fatal(err)
+	}
+	w.Bin = dir
 }
 
 // host runs a program on the simulated workstation and returns what it printed.
