@@ -193,14 +193,17 @@ const (
 func (s *Supervisor) askToEnd(timeout time.Duration) error {
 	ask := stopSignal(s.run.InitKind)
 	over := time.After(timeout)
-	for {
-		wait := lookAgain
+	for wait := lookAgain; ; {
 		if s.run.Init.Hears(ask) {
 			if err := s.run.Init.Signal(ask); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
-			s.tellOfChild()
 			wait = askAgain
+		}
+		if wait == askAgain {
+			// Also when it has become another program, that hears no more: an agent
+			// that another supervisor started ends without our knowing.
+			s.tellOfChild()
 		}
 		select {
 		case <-s.ended:
