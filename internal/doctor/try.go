@@ -128,7 +128,6 @@ func tryUserNamespace() (ns *os.File, stop func(), err error) {
 		Cloneflags:  unix.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: trialIDs, Size: 65536}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: trialIDs, Size: 65536}},
-		Pdeathsig:   unix.SIGKILL,
 	}
 	input, err := cmd.StdinPipe()
 	if err != nil {

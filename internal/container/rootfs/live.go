@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -116,7 +117,11 @@ func lock(staging string, mount *os.File) (*os.File, error) {
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: one, GidMappings: oneG, Pdeathsig: unix.SIGKILL,
 	}
+	// The signal of Pdeathsig comes at the death of the thread that started the
+	// child: no other goroutine may end this one meanwhile.
+	runtime.LockOSThread()
 	out, err := c.CombinedOutput()
+	runtime.UnlockOSThread()
 	theirs.Close()
 	if err != nil {
 		return nil, fmt.Errorf("lock a mount: %w: %s", err, out)
