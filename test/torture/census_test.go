@@ -2,7 +2,6 @@ package torture
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -55,12 +54,11 @@ func newWorld(t *testing.T) *world {
 // does not hide them, wherever they were built.
 func (w *world) moveProgramsOutOfTmp() {
 	w.t.Helper()
-	dir, err := os.MkdirTemp("", "hutch-programs-")
-	if err != nil {
+	dir := filepath.Join(w.Root, "programs") // it goes with the root
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := errors.Join(os.Chmod(dir, 0o755), os.CopyFS(dir, os.DirFS(w.Bin))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(w.Bin)); err != nil {
 		w.t.Fatal(err)
 	}
 	w.Bin = dir
