@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,7 +33,7 @@ var optionKeys = []struct{ key, help string }{
 }
 
 func (w *wanted) flags(f *pflag.FlagSet) {
-	f.StringSliceVar(&w.install, "install", nil, "`PACKAGES` to install beside the image's, with commas between")
+	f.StringArrayVar(&w.install, "install", nil, "`PACKAGES` to install beside the image's, with commas between")
 	f.StringArrayVar(&w.mounts, "mount", nil, "lend a folder or file: `SOURCE:TARGET[:ro|rw]`; a relative target is in the home inside")
 	f.StringVar(&w.profile, "profile", "", "use the settings of a `PROFILE` (/etc/hutch/profiles/NAME.toml)")
 	f.BoolVarP(&w.yes, "yes", "y", false, "allow a mount of the whole home")
@@ -112,12 +113,22 @@ from the distribution's own packages; that takes a minute, once.`,
 	return c
 }
 
+// packages splits what --install was given at its commas, and at nothing else: what
+// is odd about a name is to be seen by whoever checks names.
+func packages(given []string) []string {
+	var all []string
+	for _, list := range given {
+		all = append(all, strings.Split(list, ",")...)
+	}
+	return all
+}
+
 func (w *wanted) options(f *pflag.FlagSet, name, image string) (workspace.CreateOptions, error) {
 	text, err := w.config(f)
 	if err != nil {
 		return workspace.CreateOptions{}, err
 	}
 	return workspace.CreateOptions{
-		Name: name, Image: image, Install: w.install, Profile: w.profile, Config: text, Yes: w.yes,
+		Name: name, Image: image, Install: packages(w.install), Profile: w.profile, Config: text, Yes: w.yes,
 	}, nil
 }

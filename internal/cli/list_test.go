@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hutch-project/hutch/internal/container"
 	"github.com/hutch-project/hutch/internal/container/control"
+	"github.com/hutch-project/hutch/internal/image"
 	"github.com/hutch-project/hutch/internal/network/api"
 	"github.com/hutch-project/hutch/internal/workspace"
 )
@@ -121,5 +123,21 @@ func TestExplain(t *testing.T) {
 		if got := explain(row.ctx, &said, row.err); got != row.status || said.String() != row.said {
 			t.Errorf("%v: status %d, %q; want %d, %q", row.err, got, said.String(), row.status, row.said)
 		}
+	}
+}
+
+func TestPackages(t *testing.T) {
+	for given, want := range map[string][]string{
+		"x11-apps":       {"x11-apps"},
+		"less,vim":       {"less", "vim"},
+		"x11-apps\nevil": {"x11-apps\nevil"}, // not cut off at the line's end, but refused as a name
+		"a,":             {"a", ""},
+	} {
+		if got := packages([]string{given}); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", given, got, want)
+		}
+	}
+	if _, err := (image.Reference{Distribution: "debian", Release: "bookworm"}).With(packages([]string{"x11-apps\nevil"})...); err == nil {
+		t.Error("a package name with a line break was taken")
 	}
 }

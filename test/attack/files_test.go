@@ -334,7 +334,7 @@ func text(t *testing.T, p *prisoner) {
 	for _, args := range [][]string{
 		{"create", "a\nb", "debian/bookworm"}, {"create", evil, "debian/bookworm"}, {"create", "..", "debian/bookworm"}, {"create", "a/b", "debian/bookworm"},
 		{"create", "evil1", evil}, {"create", "evil1", "debian/book\nworm"}, {"create", "evil1", "debian/" + evil}, {"create", "evil1", "../../etc"},
-		{"create", "evil1", "debian/bookworm", "--install", "evil;" + evil}, {"create", "evil1", "debian/bookworm", "--install", "-o" + evil},
+		{"create", "evil1", "debian/bookworm", "--install", "evil;" + evil}, {"create", "evil1", "debian/bookworm", "--install", "x11-apps\nevil"}, {"create", "evil1", "debian/bookworm", "--install", "-o" + evil},
 		{"create", "evil1", "debian/bookworm", "--mount", "/srv\n/x:/y"}, {"create", "evil1", "debian/bookworm", "--mount", evil + ":/y"},
 		{"create", "evil1", "debian/bookworm", "--profile", "../" + evil},
 		{"config", "set", "box", "shell", "/bin/sh\nprivileged=true"}, {"config", "set", "box", "network", "none\"\nprivileged = true\nx = \""},
