@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hutch-project/hutch/internal/sys"
+	"github.com/hutch-project/hutch/internal/systemd"
 )
 
 // Reexec takes over when the program was started anew to become a container's
@@ -45,16 +46,10 @@ func CgroupType() string {
 	return "cgroup2"
 }
 
-// systemdRuns says whether systemd manages the host (sd_booted(3)).
-func systemdRuns() bool {
-	info, err := os.Lstat("/run/systemd/system")
-	return err == nil && info.IsDir()
-}
-
 // CgroupPath names the cgroup of a container below parent: by systemd's scopes
 // where systemd runs the host, by folders elsewhere.
 func CgroupPath(parent, name string) string {
-	if systemdRuns() {
+	if systemd.Runs() {
 		return "machine.slice:" + parent + ":" + name
 	}
 	return filepath.Join("/", parent, name)
@@ -67,7 +62,7 @@ func CgroupPath(parent, name string) string {
 func Create(state, name string, s *specs.Spec, made func(netns *os.File) error) (*Container, error) {
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       name,
-		UseSystemdCgroup: systemdRuns(),
+		UseSystemdCgroup: systemd.Runs(),
 		NoNewKeyring:     true, // the keyring calls are not allowed inside
 		Spec:             s,
 	})
@@ -295,9 +290,3 @@ func (c *Container) Kill() error {
 // Destroy removes the cgroups and the state of a container whose processes have
 // ended.
 func (c *Container) Destroy() error { return c.c.Destroy() }
-
-// IsNotExist says whether an error of Load means that there is no such
-// container.
-func IsNotExist(err error) bool {
-	return errors.Is(err, libcontainer.ErrNotExist)
-}

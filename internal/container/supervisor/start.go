@@ -339,9 +339,12 @@ func (s *Supervisor) launch() error {
 	if o.Init == "app" {
 		first, extra = []string{agentProgram(0), "init"}, []*os.File{s.agent}
 	}
-	capabilities, err := runtime.Available(spec.Capabilities)
-	if err != nil {
-		return err
+	var capabilities []string // all of the list, but where the host's own are what there is
+	if o.Privileged {
+		var err error
+		if capabilities, err = runtime.Available(spec.Capabilities); err != nil {
+			return err
+		}
 	}
 	built, err := spec.Build(spec.Wanted{
 		Capabilities: capabilities,
